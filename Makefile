@@ -1,0 +1,26 @@
+# Thin: every target is a line or two. `make demo` and `make test` need python3 >= 3.11 and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+export JUPYTER_PLATFORM_DIRS := 1
+
+.PHONY: demo test lab check lock clean
+
+demo: $(BIN)/.ready
+	$(BIN)/python -m atlas_ops demo
+
+test: $(BIN)/.ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lab: $(BIN)/.ready
+	$(BIN)/python -m atlas_ops lab
+
+$(BIN)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("python3 >= 3.11 is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:
+	rm -rf .venv records build *.egg-info
