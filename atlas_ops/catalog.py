@@ -1,0 +1,211 @@
+"""Every read of the catalogs, and of a table's shape. Rows become the frozen values of `model` here, at the edge.
+
+Nothing below returns a row of a user's table: counts, sizes, names and definitions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row
+
+from atlas_ops import bounds, migration, sqlfile
+from atlas_ops.bounds import Period
+from atlas_ops.database import translate
+from atlas_ops.errors import AtlasError
+from atlas_ops.model import (
+    Column,
+    Constraint,
+    Dependent,
+    Grant,
+    Index,
+    Installed,
+    KeyFacts,
+    Partition,
+    Policy,
+    Publication,
+    Reference,
+    Relation,
+    Server,
+    Snapshot,
+    Table,
+    Taken,
+    Transaction,
+    Trigger,
+)
+from atlas_ops.spec import TableSpec
+
+OLD_TRANSACTION_S = 5.0  # younger ones end by themselves before anybody reads of them
+SAMPLE_ROWS = 100_000
+
+Row = TypeVar("Row")
+
+
+@contextmanager
+def reading(connection: psycopg.Connection, doing: str) -> Iterator[None]:
+    """One REPEATABLE READ, read-only transaction: everything read inside is of one instant.
+
+    A psycopg error becomes an AtlasError that says what was being done.
+    """
+    try:
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield
+    except psycopg.Error as error:
+        raise translate(error, doing) from None
+
+
+def rows(connection: psycopg.Connection, name: str, kind: type[Row], /, **parameters: Any) -> tuple[Row, ...]:
+    """The rows of `sql/catalog/<name>.sql` as values of `kind`; arrays become tuples."""
+
+    def frozen(**fields: Any) -> Row:
+        return kind(
+            **{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+        )
+
+    with connection.cursor(row_factory=lambda cursor: _named(cursor, frozen)) as cursor:
+        return tuple(cursor.execute(sqlfile.text("catalog", name), parameters or None).fetchall())
+
+
+def _named(cursor: psycopg.Cursor[Any], make: Any) -> Any:
+    names = [column.name for column in cursor.description or ()]
+    return lambda values: make(**dict(zip(names, values, strict=True)))
+
+
+def server(connection: psycopg.Connection) -> Server:
+    """Who we are and where."""
+    (found,) = rows(connection, "server", Server)
+    return found
+
+
+def relation(connection: psycopg.Connection, schema: str, name: str) -> Relation | None:
+    """A table with everything that hangs on it, or None where there is no such relation."""
+    tables = rows(connection, "table", Table, schema=schema, name=name)
+    if not tables:
+        return None
+    oid = tables[0].oid
+    return Relation(
+        table=tables[0],
+        columns=rows(connection, "columns", Column, oid=oid),
+        constraints=rows(connection, "constraints", Constraint, oid=oid),
+        indexes=rows(connection, "indexes", Index, oid=oid),
+        triggers=rows(connection, "triggers", Trigger, oid=oid),
+        policies=rows(connection, "policies", Policy, oid=oid),
+        grants=rows(connection, "grants", Grant, oid=oid),
+        publications=rows(connection, "publications", Publication, oid=oid),
+        references=rows(connection, "references", Reference, oid=oid),
+        dependents=rows(connection, "dependents", Dependent, oid=oid),
+    )
+
+
+def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[str] = ()) -> Snapshot:
+    """Everything a decision about one table needs, read in one transaction.
+
+    `names`: relation names that the migration will need; those that are taken come back in `taken`.
+    Raises AtlasError where a read fails, for instance for a missing right.
+    """
+    with reading(connection, f"Reading the catalogs for {spec.table}"):
+        original = relation(connection, spec.schema, spec.name)
+        partitioned = relation(connection, spec.partitioned_schema, spec.partitioned_name)
+        return Snapshot(
+            server=server(connection),
+            original=original,
+            partitioned=partitioned,
+            partitions=rows(
+                connection,
+                "partitions",
+                Partition,
+                oid=partitioned.table.oid if partitioned else 0,
+                mark=migration.mark_prefix(spec),
+            ),
+            taken=rows(connection, "names", Taken, names=list(names)),
+            closed_to=_column(connection, "application_roles", oid=original.table.oid if original else 0),
+            installed=_installed(connection),
+            transactions=rows(
+                connection,
+                "transactions",
+                Transaction,
+                seconds=OLD_TRANSACTION_S,
+                oid=original.table.oid if original else 0,
+            ),
+            registered=_registered(connection, spec),
+            default_grantees=_column(connection, "default_privileges", schema=spec.partition_schema),
+        )
+
+
+def _column(connection: psycopg.Connection, name: str, /, **parameters: Any) -> tuple[Any, ...]:
+    return tuple(value for (value,) in connection.execute(sqlfile.text("catalog", name), parameters))
+
+
+def _exists(connection: psycopg.Connection, regclass: str) -> bool:
+    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (regclass,)).fetchone()
+    return bool(row and row[0])
+
+
+def _installed(connection: psycopg.Connection) -> tuple[Installed, ...]:
+    if not _exists(connection, "atlas_ops.installed_object"):
+        return ()
+    return rows(connection, "installed", Installed)
+
+
+def _registered(connection: psycopg.Connection, spec: TableSpec) -> bool:
+    if not _exists(connection, "atlas_ops.partitioned_table"):
+        return False
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM atlas_ops.partitioned_table WHERE schema_name = %s AND table_name = %s)",
+        (spec.partitioned_schema, spec.partitioned_name),
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def key_facts(connection: psycopg.Connection, spec: TableSpec, table: Table) -> KeyFacts:
+    """What one read of the partition key over the whole table tells."""
+    percent = min(100.0, 100.0 * SAMPLE_ROWS / max(table.estimated_rows, 1))
+    query = sqlfile.template(
+        "key_facts",
+        key=sql.Identifier(spec.partition_key),
+        table=sql.Identifier(table.schema, table.name),
+        value=sql.SQL(spec.null_value or "NULL"),  # type: ignore[arg-type]  # the DBA's own expression, shown in the plan
+        percent=sql.Literal(percent),
+    )
+    with (
+        reading(connection, f"Reading {spec.partition_key} of {spec.table}"),
+        connection.cursor(row_factory=class_row(KeyFacts)) as cursor,
+    ):
+        facts = cursor.execute(query).fetchone()
+    assert facts is not None
+    return facts
+
+
+def rows_per_period(
+    connection: psycopg.Connection, spec: TableSpec, periods: Sequence[Period]
+) -> list[tuple[str, int]]:
+    """(label, rows) for 'before', each period, 'after' and 'no key', of the original table, in one read of it."""
+    original = relation(connection, spec.schema, spec.name)
+    key = original.column(spec.partition_key) if original else None
+    if original is None or key is None:
+        raise AtlasError(
+            what=f"{spec.table} has no column {spec.partition_key}.",
+            why="The specification names it as the partition key.",
+            next="Correct partition_key in the parameters file.",
+        )
+    edges = [period.lower for period in periods] + [periods[-1].upper]
+    array = sql.SQL("ARRAY[{}]::{}[]").format(
+        sql.SQL(", ").join(sql.Literal(bounds.literal(edge, key.base_type)) for edge in edges),
+        sql.SQL(key.base_type),  # type: ignore[arg-type]
+    )
+    query = sqlfile.template(
+        "rows_per_period",
+        key=sql.Identifier(spec.partition_key),
+        table=sql.Identifier(spec.schema, spec.name),
+        bounds=array,
+    )
+    with reading(connection, f"Counting {spec.table} by {spec.every}"):
+        found = dict(connection.execute(query).fetchall())
+    labels = ["before", *(period.label for period in periods), "after"]
+    counted = [(label, found.get(number, 0)) for number, label in enumerate(labels)]
+    return [*counted, ("no key", found.get(None, 0))]

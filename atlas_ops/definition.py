@@ -1,0 +1,280 @@
+"""The DDL that makes one table like another: pure, from a `Relation` as the catalogs tell it to a list of statements.
+
+Every definition that PostgreSQL can print (an index from USING on, a foreign key, a policy's expression) is taken as printed;
+nothing is parsed or searched for. A table is built in the closed schema *under the original's own name*, because an expression that
+PostgreSQL prints may call the table by its name (`... WHERE c.id = messages.conversation_id`), and only then is it renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from atlas_ops.model import Column, Grant, Policy, Relation, Trigger
+
+NAME_BYTES = 63  # NAMEDATALEN - 1; longer names are cut silently by the server
+
+
+def text(query: sql.Composable) -> str:
+    """A composed query as text; needs no connection."""
+    return query.as_string(None)
+
+
+def name(*parts: str) -> sql.Identifier:
+    """A qualified identifier."""
+    return sql.Identifier(*parts)
+
+
+def names(columns: Iterable[str]) -> sql.Composed:
+    """Identifiers, separated by commas."""
+    return sql.SQL(", ").join(sql.Identifier(column) for column in columns)
+
+
+def raw(definition: str) -> sql.SQL:
+    """A definition as PostgreSQL printed it: already quoted and qualified by the server."""
+    return sql.SQL(definition)  # type: ignore[arg-type]  # not a literal by nature: it comes from pg_get_*def
+
+
+def fit(identifier: str) -> str:
+    """The name itself, or where it is over 63 bytes its beginning with eight digits of its hash: never cut to a twin by the server."""
+    if len(identifier.encode()) <= NAME_BYTES:
+        return identifier
+    mark = hashlib.sha256(identifier.encode()).hexdigest()[:8]
+    head = identifier.encode()[: NAME_BYTES - len(mark) - 1].decode(errors="ignore")
+    return f"{head}_{mark}"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPlan:
+    """An index of the partitioned table: `suffix` completes the name on whichever table it is made.
+
+    A `constraint` is the text after ADD CONSTRAINT name; otherwise `tail` is the index definition from USING on.
+    """
+
+    suffix: str
+    constraint: str = ""
+    tail: str = ""
+    unique: bool = False
+
+    def name_on(self, table: str) -> str:
+        """The name on that table, at most 63 bytes."""
+        return fit(f"{table}_{self.suffix}")
+
+    def statement(self, schema: str, table: str, named_after: str | None = None) -> str:
+        """The DDL that makes it on `schema.table`; `named_after`: the name the table will have once it is renamed."""
+        own = sql.Identifier(self.name_on(named_after or table))
+        if self.constraint:
+            return text(
+                sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
+                    name(schema, table), own, raw(self.constraint)
+                )
+            )
+        unique = sql.SQL("UNIQUE " if self.unique else "")
+        return text(
+            sql.SQL("CREATE {}INDEX {} ON {} {}").format(unique, own, name(schema, table), raw(self.tail))
+        )
+
+
+def index_plans(original: Relation, key: str, wanted: Sequence[Sequence[str]]) -> tuple[IndexPlan, ...]:
+    """The indexes of the partitioned table: primary key and unique constraints with the partition key, the table's own, the wanted.
+
+    An index that the specification wants is left out where the table has the same one already. Invalid indexes are left behind.
+    """
+    plans: list[IndexPlan] = []
+    used: set[str] = set()
+
+    def add(columns: Sequence[str], ending: str, **parts: object) -> None:
+        stem = suffix = "_".join([*columns, ending]) if ending != "pkey" else ending
+        number = 0
+        while suffix in used:
+            number += 1
+            suffix = f"{stem}{number}"
+        used.add(suffix)
+        plans.append(IndexPlan(suffix, **parts))  # type: ignore[arg-type]
+
+    for constraint in original.constraints:
+        if constraint.kind not in "pu":
+            continue
+        kind = "PRIMARY KEY" if constraint.kind == "p" else "UNIQUE"
+        if key in constraint.columns:
+            definition = constraint.definition
+        else:
+            nulls = " NULLS NOT DISTINCT" if "NULLS NOT DISTINCT" in constraint.definition else ""
+            definition = f"{kind}{nulls} ({text(names([*constraint.columns, key]))})"
+        add(constraint.columns, "pkey" if constraint.kind == "p" else "key", constraint=definition)
+    tails: set[str] = set()
+    for index in original.indexes:
+        if index.constraint or not index.valid or index.tail is None:
+            continue
+        if index.unique and key not in index.columns:
+            add(index.columns, "key_idx", tail=_plain(*index.columns, key), unique=True)
+        else:
+            add(index.columns, "key_idx" if index.unique else "idx", tail=index.tail, unique=index.unique)
+        tails.add(index.tail)
+    for columns in wanted:
+        if (tail := _plain(*columns)) not in tails:
+            tails.add(tail)
+            add(columns, "idx", tail=tail)
+    return tuple(plans)
+
+
+def _plain(*columns: str) -> str:
+    return text(sql.SQL("USING btree ({})").format(names(columns)))
+
+
+def like(
+    schema: str, table: str, model_schema: str, model: str, storage_parameters: Sequence[str] = ()
+) -> str:
+    """CREATE TABLE like another one, without indexes and identity: a table that can become its partition."""
+    options = raw(f" WITH ({', '.join(storage_parameters)})") if storage_parameters else sql.SQL("")
+    return text(
+        sql.SQL(
+            "CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE "
+            "INCLUDING COMPRESSION INCLUDING STATISTICS){}"
+        ).format(name(schema, table), name(model_schema, model), options)
+    )
+
+
+def like_partitioned(schema: str, table: str, original: Relation, key: str) -> str:
+    """CREATE TABLE ... PARTITION BY RANGE with everything LIKE can take over; indexes come separately, with the key added."""
+    source = original.table
+    return text(
+        sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES) PARTITION BY RANGE ({})").format(
+            name(schema, table), name(source.schema, source.name), name(key)
+        )
+    )
+
+
+def closing(schema: str, table: str, closed_to: Sequence[str]) -> list[str]:
+    """REVOKE ALL from PUBLIC and every role of the application, and row security on: nobody but the owner gets in."""
+    at = name(schema, table)
+    return [
+        text(sql.SQL("REVOKE ALL ON TABLE {} FROM {}").format(at, _roles(closed_to))),
+        text(sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(at)),
+    ]
+
+
+def closed_schema(schema: str, closed_to: Sequence[str]) -> list[str]:
+    """The schema of the partitions, without USAGE for anybody but its owner."""
+    return [
+        text(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name(schema))),
+        text(sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}").format(name(schema), _roles(closed_to))),
+    ]
+
+
+def _roles(roles: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join([sql.SQL("PUBLIC"), *(sql.Identifier(role) for role in roles)])
+
+
+def replica_identity(schema: str, table: str, original: Relation) -> list[str]:
+    """FULL and NOTHING are carried over; it is not inherited by partitions. DEFAULT needs no statement."""
+    kind = {"f": "FULL", "n": "NOTHING"}.get(original.table.replica_identity)
+    return (
+        [text(sql.SQL("ALTER TABLE {} REPLICA IDENTITY {}").format(name(schema, table), sql.SQL(kind)))]
+        if kind
+        else []
+    )
+
+
+def foreign_keys(schema: str, table: str, original: Relation) -> list[str]:
+    """The foreign keys of the original, on a table without rows."""
+    return [
+        text(
+            sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
+                name(schema, table), name(fk.name), raw(fk.definition)
+            )
+        )
+        for fk in original.constraints
+        if fk.kind == "f"
+    ]
+
+
+def policies(schema: str, table: str, original: Relation) -> list[str]:
+    """Row security flags and every policy, redundant ones included: what was closed stays closed, what was open stays open."""
+    at = name(schema, table)
+    statements = []
+    if original.table.row_security:
+        statements.append(text(sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(at)))
+    if original.table.force_row_security:
+        statements.append(text(sql.SQL("ALTER TABLE {} FORCE ROW LEVEL SECURITY").format(at)))
+    return statements + [_policy(at, policy) for policy in original.policies]
+
+
+def _policy(at: sql.Composable, policy: Policy) -> str:
+    roles = (
+        sql.SQL(", ").join(sql.Identifier(role) for role in policy.roles)
+        if policy.roles
+        else sql.SQL("PUBLIC")
+    )
+    statement = sql.SQL("CREATE POLICY {} ON {} AS {} FOR {} TO {}").format(
+        name(policy.name),
+        at,
+        sql.SQL("PERMISSIVE" if policy.permissive else "RESTRICTIVE"),
+        raw(policy.command),
+        roles,
+    )
+    if policy.using is not None:
+        statement += sql.SQL(" USING ({})").format(raw(policy.using))
+    if policy.check is not None:
+        statement += sql.SQL(" WITH CHECK ({})").format(raw(policy.check))
+    return text(statement)
+
+
+def triggers(schema: str, table: str, original: Relation) -> list[str]:
+    """The user's triggers, with their enabled state."""
+    at = name(schema, table)
+    return [statement for trigger in original.triggers for statement in _trigger(at, trigger)]
+
+
+def _trigger(at: sql.Composable, trigger: Trigger) -> list[str]:
+    kind = sql.SQL("CONSTRAINT TRIGGER" if trigger.constraint else "TRIGGER")
+    create = sql.SQL("CREATE {} {} {} ON {} {}").format(
+        kind, name(trigger.name), raw(trigger.head), at, raw(trigger.tail)
+    )
+    state = {"D": "DISABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}.get(trigger.enabled)
+    if state is None:
+        return [text(create)]
+    return [
+        text(create),
+        text(sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(at, sql.SQL(state), name(trigger.name))),
+    ]
+
+
+def grants(schema: str, table: str, original: Relation) -> list[str]:
+    """The privileges of the original, by role and by column, with their grant options."""
+    at = name(schema, table)
+    grouped: dict[tuple[str | None, bool, str | None], list[str]] = {}
+    for grant in original.grants:
+        grouped.setdefault((grant.grantee, grant.grantable, grant.column), []).append(grant.privilege)
+    return [
+        _grant(at, Grant(grantee, "", grantable, column), privileges)
+        for (grantee, grantable, column), privileges in grouped.items()
+    ]
+
+
+def _grant(at: sql.Composable, to: Grant, privileges: Sequence[str]) -> str:
+    column = sql.SQL(" ({})").format(name(to.column)) if to.column else sql.SQL("")
+    listed = sql.SQL(", ").join(sql.SQL("{}{}").format(raw(privilege), column) for privilege in privileges)
+    return text(
+        sql.SQL("GRANT {} ON TABLE {} TO {}{}").format(
+            listed,
+            at,
+            name(to.grantee) if to.grantee else sql.SQL("PUBLIC"),
+            sql.SQL(" WITH GRANT OPTION" if to.grantable else ""),
+        )
+    )
+
+
+def comment(schema: str, table: str, content: str | None) -> list[str]:
+    """COMMENT ON TABLE, where there is one. (Those of columns are taken over by LIKE.)"""
+    if content is None:
+        return []
+    return [text(sql.SQL("COMMENT ON TABLE {} IS {}").format(name(schema, table), sql.Literal(content)))]
+
+
+def insertable(original: Relation) -> tuple[Column, ...]:
+    """The columns a copy names: all but generated ones, which the server computes again."""
+    return tuple(column for column in original.columns if not column.generated)

@@ -1,0 +1,535 @@
+"""Plans the partitioned copy of a table: built closed, filled month by month beside the table it will belong to, then attached.
+
+The original table is never changed. A month is one transaction (its table, its rows, its indexes, its mark), so that a killed run
+leaves whole months or nothing of them; the next plan is made from what the catalogs show and holds only what is missing.
+
+Why standalone tables that are attached afterwards: 2.4 to 2.6 times faster than the guide's single INSERT ... SELECT at one million
+rows (make bench), and ATTACH with a matching CHECK scans nothing, so it locks for milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from psycopg import sql
+
+from atlas_ops import bounds, definition, sqlfile
+from atlas_ops.bounds import Period
+from atlas_ops.definition import IndexPlan, name, text
+from atlas_ops.model import Installed, Partition, Relation, Snapshot
+from atlas_ops.plan import Plan, Step, Target
+from atlas_ops.spec import TableSpec
+
+STAGE = "apply_migration"
+BOUND_CHECK = "atlas_ops_bound"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of the partition key with the table that holds its rows.
+
+    `bound` is what stands after FOR VALUES or DEFAULT; None: a table that is never attached (rows without a key).
+    """
+
+    label: str
+    table: str
+    bound: str | None
+    of_original: str  # which rows of the original
+    of_partitioned: str  # which rows of the partitioned table; empty for a part that is not attached
+    check: str  # what every row of the table satisfies
+
+
+def mark_prefix(spec: TableSpec) -> str:
+    """How the comment of every table starts that was filled from this original: our mark, by which a later run knows its own."""
+    return f"atlas_ops: rows of {text(name(spec.schema, spec.name))} "
+
+
+def periods(spec: TableSpec, as_of: date) -> tuple[Period, ...]:
+    """The periods that the specification wants partitions for, on that day."""
+    return bounds.covered(spec.every, spec.from_, spec.until, spec.ahead, as_of)
+
+
+def parts(spec: TableSpec, key_type: str, as_of: date) -> tuple[Part, ...]:
+    """Every stretch of the key: one a period, the rest (default partition), and the rows without a key where they are set aside."""
+    key = name(spec.partition_key)
+    wanted = periods(spec, as_of)
+    value = spec.null_value
+    found = []
+    for period in wanted:
+        lower, upper = (sql.Literal(bounds.literal(edge, key_type)) for edge in (period.lower, period.upper))
+        inside = sql.SQL("{0} >= {1} AND {0} < {2}").format(key, lower, upper)
+        found.append(
+            Part(
+                label=period.label,
+                table=spec.partition_name(period),
+                bound=text(sql.SQL("FOR VALUES FROM ({}) TO ({})").format(lower, upper)),
+                of_original=_or_valued(spec, text(inside), lower, upper, value),
+                of_partitioned=text(inside),
+                check=text(sql.SQL("{} IS NOT NULL AND ").format(key)) + text(inside),
+            )
+        )
+    first, last = (sql.Literal(bounds.literal(edge, key_type)) for edge in (wanted[0].lower, wanted[-1].upper))
+    if spec.default_partition:
+        outside = text(sql.SQL("({0} < {1} OR {0} >= {2})").format(key, first, last))
+        valued = f" OR ({text(key)} IS NULL AND (({value}) < {text(first)} OR ({value}) >= {text(last)}))" if value else ""
+        found.append(
+            Part(
+                label="out of range",
+                table=spec.default_name,
+                bound="DEFAULT",
+                of_original=f"({outside}{valued})" if value else outside,
+                of_partitioned=outside,
+                check=f"{text(key)} IS NOT NULL AND {outside}",
+            )
+        )
+    if spec.null_keys == "set_aside":
+        is_null = text(sql.SQL("{} IS NULL").format(key))
+        found.append(Part("no key", spec.null_keys_name, None, is_null, "", is_null))
+    return tuple(found)
+
+
+def _or_valued(spec: TableSpec, inside: str, lower: sql.Literal, upper: sql.Literal, value: str | None) -> str:
+    """Rows of a period in the original; where NULL keys take a value from an expression, those rows too."""
+    if value is None:
+        return inside
+    key = text(name(spec.partition_key))
+    return f"({inside} OR ({key} IS NULL AND ({value}) >= {text(lower)} AND ({value}) < {text(upper)}))"
+
+
+def projection(spec: TableSpec, column: str) -> str:
+    """What the copy holds of a column of the original: itself, or for the key the value that stands in for NULL."""
+    own = text(name(column))
+    value = spec.null_value
+    return f"coalesce({own}, ({value}))" if value and column == spec.partition_key else own
+
+
+def names_needed(spec: TableSpec, as_of: date) -> tuple[str, ...]:
+    """Every relation name that the migration makes, for the catalogs to say which are taken.
+
+    Raises AtlasError where one of them is over 63 bytes.
+    """
+    tables = [spec.partition_name(period) for period in periods(spec, as_of)]
+    return (
+        spec.partitioned_name,
+        spec.name,
+        *tables,
+        spec.default_name,
+        spec.null_keys_name,
+        *(object_name.partition(".")[2] for object_name in INSTALL if object_name.startswith("public.")),
+    )
+
+
+INSTALL = tuple(sqlfile.names("install"))
+
+
+def install_digest(object_name: str) -> str:
+    """Sixteen hexadecimal digits over the text that makes one of our database objects."""
+    return hashlib.sha256(sqlfile.text("install", object_name).encode()).hexdigest()[:16]
+
+
+def install_step(installed: Sequence[Installed]) -> Step | None:
+    """What is missing or older than this package of our own database objects; None where nothing is."""
+    have = {found.name: found.digest for found in installed}
+    missing = [object_name for object_name in INSTALL if have.get(object_name) != install_digest(object_name)]
+    if not missing:
+        return None
+    remember = [
+        text(
+            sql.SQL(
+                "INSERT INTO atlas_ops.installed_object (name, digest) VALUES ({}, {}) "
+                "ON CONFLICT (name) DO UPDATE SET digest = excluded.digest"
+            ).format(sql.Literal(object_name), sql.Literal(install_digest(object_name)))
+        )
+        for object_name in missing
+    ]
+    return Step(
+        name="install " + ", ".join(missing),
+        statements=(*(sqlfile.text("install", object_name).strip() for object_name in missing), *remember),
+        lock="ACCESS EXCLUSIVE",
+        on="our own objects only",
+        why="Sizes, health and future partitions are asked from the database itself; no role of the application may call them.",
+    )
+
+
+def plan_migration(
+    spec: TableSpec, snapshot: Snapshot, as_of: date, rows: Mapping[str, int] | None = None, *, install: bool = True
+) -> Plan:
+    """The steps that are missing between what the catalogs show and the partitioned copy that the specification asks for.
+
+    `rows` (label of a part → rows) only feeds the progress shown. `install`: with our own database objects, which several
+    tables share. The preflight's red checks must have passed: this function decides how, not whether.
+    """
+    original = _original(snapshot)
+    builder = _Builder(spec, snapshot, original, as_of, rows or {})
+    installing = install_step(snapshot.installed) if install else None
+    steps = [*([installing] if installing else [])]
+    steps += builder.single_transaction() if spec.copy == "single_transaction" else builder.by_partition()
+    return Plan(
+        stage=STAGE,
+        target=Target(snapshot.server.system_identifier, snapshot.server.database),
+        steps=tuple(steps),
+        lock_timeout_ms=spec.lock_timeout_ms,
+        statement_timeout_ms=spec.statement_timeout_ms,
+        workers=spec.workers,
+        headline=f"{spec.table}: {len(steps)} steps.",
+    )
+
+
+def migration_file(plans: Sequence[Plan]) -> str:
+    """One self-contained SQL file for `psql -1 -f` or a migrations folder: the plans' own statements under pinned settings."""
+    settings = (
+        "SET LOCAL TimeZone = 'UTC';\nSET LOCAL search_path = '';\nSET LOCAL row_security = off;\n"
+        f"SET LOCAL lock_timeout = '{min(plan.lock_timeout_ms for plan in plans)}ms';\n"
+    )
+    head = (
+        "-- Partitions by time, in one transaction: apply with  psql -1 -f <this file>  (or as a migration that runs in a transaction).\n"
+        "-- The original tables stay as they are. Made by atlas_ops from the catalogs of one database and for that schema only.\n"
+    )
+    return head + "\n" + settings + "\n" + "\n".join(plan.script() for plan in plans)
+
+
+def _original(snapshot: Snapshot) -> Relation:
+    assert snapshot.original is not None, "preflight refuses a specification whose table is missing"
+    return snapshot.original
+
+
+class _Builder:
+    """Writes the steps for one table; holds nothing but what it was given."""
+
+    def __init__(
+        self, spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date, rows: Mapping[str, int]
+    ) -> None:
+        key = original.column(spec.partition_key)
+        assert key is not None, "preflight refuses a specification whose key is missing"
+        self.spec, self.snapshot, self.original, self.rows = spec, snapshot, original, rows
+        self.parts = parts(spec, key.base_type, as_of)
+        self.indexes = definition.index_plans(original, spec.partition_key, spec.indexes)
+        self.have = {partition.name: partition for partition in snapshot.partitions if partition.schema == spec.partition_schema}
+        self.source = text(name(spec.schema, spec.name))
+        self.target = text(name(spec.partitioned_schema, spec.partitioned_name))
+
+    # -- the two ways
+
+    def by_partition(self) -> Iterator[Step]:
+        """Month by month, in several transactions; resumable."""
+        fresh = self.snapshot.partitioned is None
+        if fresh:
+            yield self._build([*self._foreign_keys(), *self._triggers()])
+        for part in self.parts:
+            yield from self._fill(part)
+        waiting = [part for part in self.parts if part.bound and not self._attached(part)]
+        for part in waiting:
+            yield self._attach(part)
+        for part in waiting:
+            yield self._vacuum(part)
+        finish = self._finish()
+        if finish and (fresh or waiting or not self.snapshot.registered):
+            yield self._finish_step(finish)
+
+    def single_transaction(self) -> Iterator[Step]:
+        """The guide's way: everything in one transaction, rows through the partitioned table with ON CONFLICT DO NOTHING."""
+        if self.snapshot.partitioned is not None and self.snapshot.registered:
+            return
+        statements = self._build_statements([])
+        for part in self.parts:
+            statements += self._table(part, part.bound is not None)
+            if part.bound is None:
+                statements.append(self._insert(part))
+            statements += self._indexes(part)
+            statements += definition.comment(self.spec.partition_schema, part.table, self._mark(part))
+            if part.bound is not None:
+                statements.append(self._attach_statement(part))
+        statements += [self._insert_all(), *self._foreign_keys_on_target(), *self._triggers_on_target(), *self._finish()]
+        yield Step(
+            name=f"partition {self.source} in one transaction",
+            statements=tuple(statements),
+            lock="SHARE ROW EXCLUSIVE",
+            on=self._referenced() or "nothing the application uses",
+            why="All or nothing, as the guide asks. It holds its locks until all rows are copied and every foreign key is checked; "
+            "copy: by_partition does not.",
+            weight=sum(self.rows.values()),
+        )
+
+    # -- building the empty partitioned table
+
+    def _build(self, more: Sequence[str]) -> Step:
+        return Step(
+            name=f"build {self.target}",
+            statements=tuple(self._build_statements(more)),
+            lock="SHARE ROW EXCLUSIVE" if self._referenced() else "ACCESS SHARE",
+            on=self._referenced() or self.source,
+            why="The empty partitioned table with all that the original has; foreign keys check no row yet. It is built under the "
+            "original's name in the closed schema, so that expressions which name the table still resolve, then renamed.",
+        )
+
+    def _build_statements(self, more: Sequence[str]) -> list[str]:
+        spec, original, at = self.spec, self.original, (self.spec.partition_schema, self.spec.name)
+        statements = definition.closed_schema(spec.partition_schema, self.snapshot.closed_to)
+        statements.append(definition.like_partitioned(*at, original, spec.partition_key))
+        statements += definition.closing(*at, self.snapshot.closed_to)[:1]
+        statements += [index.statement(*at, named_after=spec.partitioned_name) for index in self.indexes]
+        statements += definition.policies(*at, original)
+        statements += more
+        statements += definition.replica_identity(*at, original)
+        statements += definition.comment(*at, original.table.comment)
+        statements += self._rename()
+        statements += definition.grants(spec.partitioned_schema, spec.partitioned_name, original)
+        statements += self._owner(spec.partitioned_schema, spec.partitioned_name)
+        statements.append(self._register(ready=False))
+        return statements
+
+    def _rename(self) -> list[str]:
+        spec = self.spec
+        moved = sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(
+            name(spec.partition_schema, spec.partitioned_name), name(spec.partitioned_schema)
+        )
+        renamed = sql.SQL("ALTER TABLE {} RENAME TO {}").format(
+            name(spec.partition_schema, spec.name), name(spec.partitioned_name)
+        )
+        return [text(renamed), *([text(moved)] if spec.partitioned_schema != spec.partition_schema else [])]
+
+    def _owner(self, schema: str, table: str) -> list[str]:
+        owner = self.original.table.owner
+        if owner == self.snapshot.server.role:
+            return []
+        return [text(sql.SQL("ALTER TABLE {} OWNER TO {}").format(name(schema, table), name(owner)))]
+
+    def _register(self, *, ready: bool) -> str:
+        spec = self.spec
+        values = [
+            spec.partitioned_schema,
+            spec.partitioned_name,
+            str(spec.every),
+            spec.ahead,
+            spec.partition_schema,
+            spec.name,
+            list(self.original.table.storage_parameters),
+            ready,
+        ]
+        return text(
+            sql.SQL(
+                "INSERT INTO atlas_ops.partitioned_table (schema_name, table_name, every, ahead, partition_schema, partition_prefix, "
+                "storage_parameters, ready) VALUES ({}) ON CONFLICT (schema_name, table_name) DO UPDATE SET every = excluded.every, "
+                "ahead = excluded.ahead, partition_schema = excluded.partition_schema, partition_prefix = excluded.partition_prefix, "
+                "storage_parameters = excluded.storage_parameters, ready = excluded.ready"
+            ).format(sql.SQL(", ").join(sql.Literal(value) for value in values))
+        )
+
+    def _foreign_keys(self) -> list[str]:
+        return definition.foreign_keys(self.spec.partition_schema, self.spec.name, self.original)
+
+    def _foreign_keys_on_target(self) -> list[str]:
+        return definition.foreign_keys(self.spec.partitioned_schema, self.spec.partitioned_name, self.original)
+
+    def _triggers(self) -> list[str]:
+        return definition.triggers(self.spec.partition_schema, self.spec.name, self.original)
+
+    def _triggers_on_target(self) -> list[str]:
+        return definition.triggers(self.spec.partitioned_schema, self.spec.partitioned_name, self.original)
+
+    def _referenced(self) -> str:
+        return ", ".join(sorted({fk.referenced for fk in self.original.constraints if fk.kind == "f" and fk.referenced}))
+
+    # -- one part: its table, its rows, its indexes
+
+    def _fill(self, part: Part) -> Iterator[Step]:
+        if self._attached(part):
+            return
+        lane = f"{self.spec.name} {part.label}"
+        table = self._qualified(part)
+        if part.table not in self.have:
+            yield Step(
+                name=f"copy {part.table}",
+                statements=(
+                    *self._table(part, False),
+                    self._insert(part),
+                    *self._indexes(part),
+                    *definition.comment(self.spec.partition_schema, part.table, self._mark(part)),
+                    text(sql.SQL("ANALYZE {}").format(definition.raw(table))),
+                ),
+                lock="ACCESS SHARE",
+                on=self.source,
+                why="Rows first, indexes after them; the table stands beside the partitioned one and nobody can see it yet.",
+                lane=lane,
+                weight=self.rows.get(part.label, 0),
+            )
+        if part.bound is not None:
+            yield from self._check_foreign_keys(part, lane)
+
+    def _check_foreign_keys(self, part: Part, lane: str) -> Iterator[Step]:
+        found = self.have.get(part.table)
+        table = definition.raw(self._qualified(part))
+        keys = [fk for fk in self.original.constraints if fk.kind == "f"]
+        missing = [fk for fk in keys if found is None or fk.name not in found.foreign_keys]
+        if missing:
+            yield Step(
+                name=f"foreign keys of {part.table}",
+                statements=tuple(
+                    text(
+                        sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {} NOT VALID").format(
+                            table, name(fk.name), definition.raw(fk.definition.removesuffix(" NOT VALID"))
+                        )
+                    )
+                    for fk in missing
+                ),
+                lock="SHARE ROW EXCLUSIVE",
+                on=self._referenced(),
+                why="NOT VALID reads no row, so the referenced tables are locked for a moment only.",
+                lane=lane,
+            )
+        unvalidated = [fk for fk in keys if fk.validated and (fk in missing or (found and fk.name in found.unvalidated))]
+        if unvalidated:
+            yield Step(
+                name=f"check foreign keys of {part.table}",
+                statements=tuple(
+                    text(sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(table, name(fk.name))) for fk in unvalidated
+                ),
+                lock="ROW SHARE",
+                on=self._referenced(),
+                why="Every row is checked here, without blocking a writer, so that ATTACH need not.",
+                lane=lane,
+            )
+
+    def _table(self, part: Part, empty: bool) -> list[str]:
+        """The table of a part. With rows to come and a bound: a CHECK that spares ATTACH its scan."""
+        spec, schema = self.spec, self.spec.partition_schema
+        model = (spec.schema, spec.name) if part.bound is None else (spec.partitioned_schema, spec.partitioned_name)
+        statements = [definition.like(schema, part.table, *model, self.original.table.storage_parameters)]
+        statements += definition.closing(schema, part.table, self.snapshot.closed_to)
+        statements += definition.replica_identity(schema, part.table, self.original)
+        statements += self._owner(schema, part.table)
+        if part.bound is not None and not empty:
+            statements.append(
+                text(
+                    sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} CHECK ({})").format(
+                        name(schema, part.table), name(BOUND_CHECK), definition.raw(part.check)
+                    )
+                )
+            )
+        return statements
+
+    def _indexes(self, part: Part) -> list[str]:
+        if part.bound is not None:
+            return [index.statement(self.spec.partition_schema, part.table) for index in self.indexes]
+        key = self.original.primary_key
+        return [IndexPlan("pkey", constraint=key.definition).statement(self.spec.partition_schema, part.table)] if key else []
+
+    def _insert(self, part: Part) -> str:
+        columns = [column.name for column in definition.insertable(self.original)]
+        listed = sql.SQL(", ").join(
+            sql.SQL(projection(self.spec, column)) if part.bound else name(column)  # type: ignore[arg-type]
+            for column in columns
+        )
+        return text(
+            sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} WHERE {}").format(
+                name(self.spec.partition_schema, part.table),
+                definition.names(columns),
+                listed,
+                definition.raw(self.source),
+                definition.raw(part.of_original),
+            )
+        )
+
+    def _insert_all(self) -> str:
+        """Every row that has a key, through the partitioned table."""
+        columns = [column.name for column in definition.insertable(self.original)]
+        key = projection(self.spec, self.spec.partition_key)
+        return text(
+            sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} WHERE {} IS NOT NULL ON CONFLICT DO NOTHING").format(
+                definition.raw(self.target),
+                definition.names(columns),
+                sql.SQL(", ").join(sql.SQL(projection(self.spec, column)) for column in columns),  # type: ignore[arg-type]
+                definition.raw(self.source),
+                definition.raw(key),
+            )
+        )
+
+    # -- attaching
+
+    def _attach(self, part: Part) -> Step:
+        check = text(sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(definition.raw(self._qualified(part)), name(BOUND_CHECK)))
+        return Step(
+            name=f"attach {part.table}",
+            statements=(self._attach_statement(part), check),
+            lock="SHARE ROW EXCLUSIVE" if self._referenced() else "SHARE UPDATE EXCLUSIVE",
+            on=self._referenced() or self.target,
+            why="The CHECK proves the bound, so no row is read; it goes once the bound itself stands.",
+        )
+
+    def _attach_statement(self, part: Part) -> str:
+        return f"ALTER TABLE {self.target} ATTACH PARTITION {self._qualified(part)} {part.bound}"
+
+    def _vacuum(self, part: Part) -> Step:
+        return Step(
+            name=f"vacuum {part.table}",
+            statements=(f"VACUUM (ANALYZE) {self._qualified(part)}",),
+            lock="SHARE UPDATE EXCLUSIVE",
+            on=self._qualified(part),
+            why="Sets the visibility map, without which the first index-only scans read the heap.",
+            lane=f"{self.spec.name} {part.label}",
+            autocommit=True,
+        )
+
+    # -- finishing
+
+    def _finish_step(self, statements: Sequence[str]) -> Step:
+        published = any(not publication.all_tables for publication in self.original.publications)
+        return Step(
+            name=f"finish {self.target}",
+            statements=tuple(statements),
+            lock="SHARE UPDATE EXCLUSIVE",
+            on=self.target,
+            why="Numbers go on where the original's stand, future partitions are made from now on, and the planner gets statistics of "
+            "the whole (autovacuum never analyzes a partitioned table)." + (" Publications carry it." if published else ""),
+        )
+
+    def _finish(self) -> list[str]:
+        statements = []
+        for column in self.original.columns:
+            if column.identity and column.sequence:
+                statements.append(
+                    text(
+                        sql.SQL("SELECT setval(pg_get_serial_sequence({}, {}), last_value, is_called) FROM {}").format(
+                            sql.Literal(self.target), sql.Literal(column.name), definition.raw(column.sequence)
+                        )
+                    )
+                )
+        statements += self._publications()
+        statements.append(self._register(ready=True))
+        statements.append(f"ANALYZE {self.target}")
+        return statements
+
+    def _publications(self) -> list[str]:
+        if self.spec.publications == "leave":
+            return []
+        have = {publication.name for publication in self.snapshot.partitioned.publications} if self.snapshot.partitioned else set()
+        statements = []
+        for publication in self.original.publications:
+            if publication.all_tables or publication.name in have:
+                continue
+            columns = sql.SQL(" ({})").format(definition.names(publication.columns)) if publication.columns else sql.SQL("")
+            where = sql.SQL(" WHERE ({})").format(definition.raw(publication.row_filter)) if publication.row_filter else sql.SQL("")
+            statements.append(
+                text(
+                    sql.SQL("ALTER PUBLICATION {} ADD TABLE {}{}{}").format(
+                        name(publication.name), definition.raw(self.target), columns, where
+                    )
+                )
+            )
+        return statements
+
+    # -- state
+
+    def _qualified(self, part: Part) -> str:
+        return text(name(self.spec.partition_schema, part.table))
+
+    def _mark(self, part: Part) -> str:
+        return mark_prefix(self.spec) + (part.bound or f"WHERE {part.of_original}")
+
+    def _attached(self, part: Part) -> bool:
+        found: Partition | None = self.have.get(part.table)
+        return found is not None and (found.bound is not None or part.bound is None)
+

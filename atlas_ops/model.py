@@ -1,0 +1,309 @@
+"""The vocabulary: what the catalogs say of a server, a table and what hangs on it, as frozen values.
+
+Each class below is one row of one file in `sql/catalog/`, field by field in the same order; `catalog` makes them, everything
+that decides reads them. Nothing here imports anything of the package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Who we are and where: one row of `sql/catalog/server.sql`."""
+
+    version: int  # server_version_num, such as 180004
+    version_text: str
+    system_identifier: str
+    database: str
+    role: str
+    superuser: bool
+    bypasses_row_security: bool
+    may_create_schema: bool
+    may_create_in_public: bool
+    time_zone: str
+    in_recovery: bool
+    read_only: bool
+    wal_level: str
+    max_locks: int  # max_locks_per_transaction * (max_connections + max_prepared_transactions)
+    has_pg_stat_statements: bool
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A row of pg_class, with sizes in bytes; `sql/catalog/table.sql`."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str  # relkind: r a table, p a partitioned table
+    persistence: str  # relpersistence: p permanent, u unlogged, t temporary
+    is_partition: bool
+    owner: str
+    may_own: bool  # the current role is a member of the owner
+    may_select: bool
+    row_security: bool
+    force_row_security: bool
+    replica_identity: str  # d default, n nothing, f full, i index
+    storage_parameters: tuple[str, ...]
+    tablespace: str | None
+    comment: str | None
+    estimated_rows: int  # reltuples; -1: never analyzed
+    heap_bytes: int
+    index_bytes: int
+    toast_bytes: int
+    partition_key: str | None  # pg_get_partkeydef
+    has_children: bool
+
+    @property
+    def bytes(self) -> int:
+        """Heap, indexes and TOAST."""
+        return self.heap_bytes + self.index_bytes + self.toast_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A live column; `sql/catalog/columns.sql`."""
+
+    name: str
+    type: str
+    base_type: str  # typname below any domain
+    type_kind: str  # typtype: b base, d domain, e enum, c composite, r range
+    not_null: bool
+    default: str | None
+    identity: str  # '' none, a always, d by default
+    generated: str  # '' none, s stored, v virtual
+    comment: str | None
+    sequence: str | None  # the sequence that the column owns, qualified and quoted
+    default_sequence: str | None  # the sequence its default calls, whoever owns it
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A constraint without its index; `sql/catalog/constraints.sql`."""
+
+    name: str
+    kind: str  # contype: p primary key, u unique, x exclusion, f foreign key, c check, n not null
+    definition: str  # pg_get_constraintdef
+    columns: tuple[str, ...]
+    validated: bool
+    deferrable: bool
+    referenced: str | None  # the table a foreign key refers to, qualified and quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index; `tail` is what follows the table's name in its definition, from USING on; `sql/catalog/indexes.sql`."""
+
+    name: str
+    tail: str
+    columns: tuple[str, ...]  # key columns; 'expr' for an expression, as PostgreSQL names it
+    unique: bool
+    primary: bool
+    valid: bool
+    replica_identity: bool
+    clustered: bool
+    constraint: str | None
+    bytes: int
+    scans: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A user's trigger: CREATE TRIGGER name `head` ON table `tail`; `sql/catalog/triggers.sql`."""
+
+    name: str
+    head: str
+    tail: str
+    enabled: str  # tgenabled: O origin, D disabled, R replica, A always
+    row_level: bool
+    timing: str
+    transition_tables: bool
+    constraint: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A row security policy; `sql/catalog/policies.sql`."""
+
+    name: str
+    command: str  # ALL, SELECT, INSERT, UPDATE, DELETE
+    permissive: bool
+    roles: tuple[str, ...]  # empty: PUBLIC
+    using: str | None
+    check: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One privilege of one role, on the table or on one column; `sql/catalog/grants.sql`."""
+
+    grantee: str | None  # None: PUBLIC
+    privilege: str
+    grantable: bool
+    column: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A publication the table is a member of by name; `sql/catalog/publications.sql`."""
+
+    name: str
+    may_own: bool
+    via_root: bool
+    columns: tuple[str, ...]  # empty: every column
+    row_filter: str | None
+    all_tables: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A foreign key of another table that refers to this one; `sql/catalog/references.sql`."""
+
+    table: str
+    constraint: str
+    definition: str
+    on_delete: str  # confdeltype: a no action, r restrict, c cascade, n set null, d set default
+
+
+@dataclass(frozen=True, slots=True)
+class Dependent:
+    """What binds to the table by OID (view, rule, policy of another table) or names it (function); `sql/catalog/dependents.sql`."""
+
+    kind: str
+    name: str
+    binds: str  # 'oid' or 'name'
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A table of a partition set, attached or standing beside it; `sql/catalog/partitions.sql`."""
+
+    oid: int
+    schema: str
+    name: str
+    bound: str | None  # pg_get_expr of relpartbound; None: not attached
+    detach_pending: bool
+    kind: str
+    comment: str | None
+    owner: str
+    row_security: bool
+    open_to: tuple[str, ...]  # roles other than the owner that hold any privilege on it
+    estimated_rows: int
+    live_rows: int
+    dead_rows: int
+    heap_bytes: int
+    index_bytes: int
+    toast_bytes: int
+    indexes: int
+    invalid_indexes: int
+    foreign_keys: tuple[str, ...]
+    unvalidated: tuple[str, ...]  # foreign keys that are not validated yet
+    checks: tuple[str, ...]
+    bloat_bytes: int  # estimated from pg_stats; 0 where there are no statistics
+    seq_scans: int
+    index_scans: int
+    last_vacuum: datetime | None
+    last_analyze: datetime | None
+
+    @property
+    def bytes(self) -> int:
+        """Heap, indexes and TOAST."""
+        return self.heap_bytes + self.index_bytes + self.toast_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A name that a relation or a type already has; `sql/catalog/names.sql`."""
+
+    schema: str
+    name: str
+    kind: str
+    comment: str | None
+    partition_of: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction that is open for long, or a lock's holder; `sql/catalog/transactions.sql`. No query text: it may hold values."""
+
+    pid: int
+    role: str
+    application: str
+    state: str
+    seconds: float
+    holds: str | None  # strongest lock on the table, as PostgreSQL prints it
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A database object of ours as the server has it; `sql/catalog/installed.sql`."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoleDefault:
+    """A role that default privileges will let into new tables of a schema; `sql/catalog/default_privileges.sql`."""
+
+    grantee: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """What one read of the partition key over the whole table tells; `sql/template/key_facts.sql`."""
+
+    rows: int
+    nulls: int
+    infinite: int
+    lowest: str | None  # text: a date may be BC or infinite
+    highest: str | None
+    dominant_rows: int  # rows that share the most common value
+    sampled_rows: int  # rows among which the most common value was looked for
+    unvalued_nulls: int  # NULL keys for which the specification's expression is NULL too
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table with everything that hangs on it."""
+
+    table: Table
+    columns: tuple[Column, ...]
+    constraints: tuple[Constraint, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    policies: tuple[Policy, ...] = ()
+    grants: tuple[Grant, ...] = ()
+    publications: tuple[Publication, ...] = ()
+    references: tuple[Reference, ...] = ()
+    dependents: tuple[Dependent, ...] = ()
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def primary_key(self) -> Constraint | None:
+        """The primary key constraint, or None."""
+        return next((constraint for constraint in self.constraints if constraint.kind == "p"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What `catalog.snapshot` read for one table specification, in one read-only transaction."""
+
+    server: Server
+    original: Relation | None
+    partitioned: Relation | None
+    partitions: tuple[Partition, ...] = ()  # attached ones and ours that are not attached yet
+    taken: tuple[Taken, ...] = ()  # relations whose names the specification needs
+    closed_to: tuple[str, ...] = ()  # application roles, to be kept out of the schema of the partitions
+    installed: tuple[Installed, ...] = ()
+    transactions: tuple[Transaction, ...] = ()
+    registered: bool = False  # the partitioned table is under the care of create_future_partitions()
+    default_grantees: tuple[str | None, ...] = field(default=())

@@ -1,0 +1,153 @@
+"""A plan is data: steps of SQL, each with the lock it takes and the reason for it, shown before it runs, named by a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+
+from atlas_ops.errors import AtlasError
+
+DIGEST_LENGTH = 8  # hexadecimal digits shown and confirmed
+
+
+class Effect(StrEnum):
+    """What a step does to what is there already."""
+
+    ADDS = "adds"  # only adds: a table, an index, rows of ours, an ANALYZE
+    CHANGES = "changes"
+    REMOVES = "removes"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The database a plan was made for: what was approved on one system cannot arm another."""
+
+    system_identifier: str
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One transaction (or, with `autocommit`, statements that cannot run in one, such as VACUUM).
+
+    `lane`: steps that stand side by side in a plan and carry different lanes may run at the same time; those of one lane run in
+    their order. An empty lane runs alone. `weight` is the rows to come, for the progress shown; it is no part of the digest.
+    """
+
+    name: str
+    statements: tuple[str, ...]
+    lock: str  # the strongest lock on something the application uses, as PostgreSQL prints it
+    on: str  # what that lock is taken on
+    why: str
+    effect: Effect = Effect.ADDS
+    lane: str = ""
+    autocommit: bool = False
+    weight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a stage would do to its target."""
+
+    stage: str
+    target: Target
+    steps: tuple[Step, ...]
+    lock_timeout_ms: int = 100
+    statement_timeout_ms: int = 0
+    workers: int = 2
+    headline: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits over the exact SQL, its order and the target."""
+        content = {
+            "stage": self.stage,
+            "target": [self.target.system_identifier, self.target.database],
+            "steps": [[step.name, list(step.statements), step.lane, step.autocommit] for step in self.steps],
+            "lock_timeout_ms": self.lock_timeout_ms,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[
+            :DIGEST_LENGTH
+        ]
+
+    @property
+    def additive(self) -> bool:
+        """Every step only adds."""
+        return all(step.effect is Effect.ADDS for step in self.steps)
+
+    def sections(self) -> Iterator[tuple[Step, ...]]:
+        """Runs of steps: one step without a lane, or all neighbours that have lanes and may run side by side."""
+        for laned, steps in groupby(self.steps, key=lambda step: bool(step.lane)):
+            if laned:
+                yield tuple(steps)
+            else:
+                yield from ((step,) for step in steps)
+
+    def script(self) -> str:
+        """The plan as a text that psql runs: every statement, each step under a comment that tells its lock and reason."""
+        lines: list[str] = []
+        for number, step in enumerate(self.steps, 1):
+            lines += [
+                "",
+                f"-- {number}. {_comment(step.name)}",
+                f"--    {_comment(step.why)} Lock: {step.lock} on {_comment(step.on)}.",
+            ]
+            lines += [f"{statement.rstrip().rstrip(';')};" for statement in step.statements]
+        return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def confirmed(plan: Plan, confirm: str, *, demo: bool) -> bool:
+    """Whether `confirm` arms this plan: its digest, `additive` for a plan that only adds, or `demo` on the embedded demo.
+
+    An empty `confirm` shows the plan only. Raises AtlasError for anything else, a plan without steps excepted.
+    """
+    if not plan.steps or not confirm:
+        return False
+    if confirm == plan.digest:
+        return True
+    if confirm == "demo":
+        if demo:
+            return True
+        raise AtlasError(
+            what='confirm is "demo", but this is not the embedded demo database.',
+            why="Only the embedded demo may be changed without reading the plan.",
+            next=f'Read the plan above and confirm its digest: confirm = "{plan.digest}"',
+        )
+    if confirm == "additive":
+        if plan.additive:
+            return True
+        other = next(step for step in plan.steps if step.effect is not Effect.ADDS)
+        raise AtlasError(
+            what='confirm is "additive", but this plan does more than add.',
+            why=f'Step "{other.name}" {other.effect}.',
+            next=f'Read the plan above and confirm its digest: confirm = "{plan.digest}"',
+        )
+    raise AtlasError(
+        what=f"This plan is {plan.digest}, but {confirm} was confirmed.",
+        why="The plan that was read was another one: the table, its specification or the database has changed since.",
+        next="Read the plan above and confirm its own digest.",
+    )
+
+
+def joined(plans: Iterable[Plan]) -> Plan:
+    """One plan out of several of the same stage and target, with the shortest lock_timeout among them."""
+    parts = list(plans)
+    first = parts[0]
+    return Plan(
+        stage=first.stage,
+        target=first.target,
+        steps=tuple(step for part in parts for step in part.steps),
+        lock_timeout_ms=min(part.lock_timeout_ms for part in parts),
+        statement_timeout_ms=max(part.statement_timeout_ms for part in parts),
+        workers=max(part.workers for part in parts),
+        headline=" ".join(part.headline for part in parts if part.headline),
+    )
+
+
+def _comment(text: str) -> str:
+    """A text that cannot leave the comment it stands in."""
+    return " ".join(text.split())

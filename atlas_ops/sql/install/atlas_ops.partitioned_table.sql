@@ -1,0 +1,22 @@
+-- The tables under the care of create_future_partitions(): one row a partitioned table.
+CREATE TABLE IF NOT EXISTS atlas_ops.partitioned_table (
+    schema_name text NOT NULL,
+    table_name text NOT NULL,
+    every text NOT NULL CHECK (every IN ('day', 'week', 'month', 'quarter', 'year')),
+    ahead integer NOT NULL CHECK (ahead >= 1),
+    partition_schema text NOT NULL,
+    partition_prefix text NOT NULL,
+    storage_parameters text[] NOT NULL DEFAULT '{}',
+    ready boolean NOT NULL,  -- false while its rows are being copied: no partition may be made in a month that is still to come
+    PRIMARY KEY (schema_name, table_name)
+);
+ALTER TABLE atlas_ops.partitioned_table ENABLE ROW LEVEL SECURITY;
+DO $$
+DECLARE grantee text;
+BEGIN
+    FOR grantee IN SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END
+                   FROM pg_class c, aclexplode(c.relacl) a
+                   WHERE c.oid = 'atlas_ops.partitioned_table'::regclass AND a.grantee <> c.relowner LOOP
+        EXECUTE 'REVOKE ALL ON TABLE atlas_ops.partitioned_table FROM ' || grantee;
+    END LOOP;
+END $$;
