@@ -1,0 +1,938 @@
+"""The specification of a table: what a DBA writes in parameters/*.yml, or in a notebook's `tables`.
+
+One description a key serves the JSON schema (completion in an editor), the error that refuses a value, and
+the reader. What is wrong is refused here, before a connection is opened, all at once and with its line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
+from datetime import date
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, cast, get_args, get_origin
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError, RoundTripConstructor
+from ruamel.yaml.error import MarkedYAMLError
+
+from atlas_ops.bounds import MOST_PERIODS, Every, Period, aligned, period_of, periods
+from atlas_ops.errors import AtlasError
+
+FOLDER = Path("parameters")
+FOLDER_VARIABLE = "ATLAS_OPS_PARAMETERS"
+MOST_BYTES_OF_A_NAME = 63
+"""NAMEDATALEN - 1. PostgreSQL cuts a longer name short with a mere NOTICE, and two names may become one."""
+
+_MOST_BYTES_OF_A_FILE = 1_000_000
+_MOST_NODES_OF_A_FILE = 10_000
+_DEEPEST = 20
+_MOST_SHOWN = 100
+
+
+# What a key may hold
+
+
+class Name(str):
+    """An identifier as the catalogs hold it, unquoted and folded; `psycopg.sql.Identifier` quotes it."""
+
+    __slots__ = ()
+
+
+_IDENTIFIER = r'(?:[A-Za-z_\u0080-\U0010ffff][\w$]*|"(?:[^"\0]|"")+")'
+_ONE_NAME = re.compile(_IDENTIFIER)
+_QUALIFIED = re.compile(rf"(?:({_IDENTIFIER})\.)?({_IDENTIFIER})")
+_UPPER_TO_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+def _name(identifier: str) -> Name:
+    """Fold (ASCII letters only, as in UTF8) or unquote as PostgreSQL does; refuse what it would cut short."""
+    if identifier.startswith('"'):
+        name = identifier[1:-1].replace('""', '"')
+    else:
+        name = identifier.translate(_UPPER_TO_LOWER)
+    return Name(_short_enough(name))
+
+
+def _short_enough(name: str) -> str:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        _refuse(
+            "It holds half a character, which no UTF-8 text can.", "Write the name as the catalog has it."
+        )
+    if size > MOST_BYTES_OF_A_NAME:
+        _refuse(
+            f"The name {_shown(name)} is {size} bytes long; PostgreSQL keeps {MOST_BYTES_OF_A_NAME}.",
+            f"Use a name of at most {MOST_BYTES_OF_A_NAME} bytes.",
+        )
+    return name
+
+
+def _parse_name(value: object, handler: ValidatorFunctionWrapHandler) -> Name:
+    if isinstance(value, Name):  # already parsed: dataclasses.replace validates again
+        return value
+    written: str = handler(value)
+    if not _ONE_NAME.fullmatch(written):
+        _refuse("It is no SQL identifier.", "Quote a name that is not plain: '\"My Column\"'.")
+    return _name(written)
+
+
+def _qualified(written: str) -> tuple[Name, Name]:
+    """Schema and name of a table written as in SQL; a bare name lies in public."""
+    found = _QUALIFIED.fullmatch(written)
+    if not found:
+        _refuse("It is no table's name.", 'Write table, schema.table or, quoted, \'"My Schema"."My Table"\'.')
+    return _name(found[1] or "public"), _name(found[2])
+
+
+def _parse_table(value: str) -> str:
+    _qualified(value)
+    return value
+
+
+def _parse_day(value: object) -> object:
+    """A date, or its text: YAML and papermill disagree on which one a bare 2024-01-01 is."""
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            _refuse("There is no such day.", None)
+    return value
+
+
+def _parse_as_of(value: str) -> str:
+    if value:
+        _parse_day(value)
+    return value
+
+
+def _parse_every(value: object) -> object:
+    return Every(value) if isinstance(value, str) and value in list(Every) else value
+
+
+_MILLISECONDS = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = r"(\d{1,9}) ?(ms|s|min|h|d)"
+
+
+def _milliseconds(duration: str) -> int:
+    found = re.fullmatch(_DURATION, duration, re.ASCII)
+    if not found:
+        _refuse(
+            "A duration is a whole number and a unit of ms, s, min, h or d, as PostgreSQL writes it.", None
+        )
+    return int(found[1]) * _MILLISECONDS[found[2]]
+
+
+def _bounded(least: str, most: str) -> BeforeValidator:
+    """A duration between two others."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and not (
+            _milliseconds(least) <= _milliseconds(value) <= _milliseconds(most)
+        ):
+            _refuse(f"It must lie between {least} and {most}.", None)
+        return value
+
+    return BeforeValidator(check)
+
+
+def _parse_expression(value: str) -> str:
+    """Refuse what could end the expression early; its meaning is for the plan's reader."""
+    rest = re.sub(r"'[^']*'|\"[^\"]*\"", "", value)
+    depth = [rest[: i + 1].count("(") - rest[: i + 1].count(")") for i in range(len(rest))]
+    balanced = not depth or (min(depth) >= 0 and depth[-1] == 0)
+    if not value.strip() or re.search(r"\\|\0", value) or re.search(r"['\";$]|--|/\*", rest) or not balanced:
+        _refuse(
+            "It must be one whole SQL expression, without ; comments, $ or backslashes.",
+            "Write null_keys: {value: \"coalesce(edited_at, '2024-01-01 00:00:00+00')\"}",
+        )
+    return value
+
+
+def _parse_null_keys(value: object) -> object:
+    if isinstance(value, Mapping):
+        if set(value) != {"value"} or not isinstance(value["value"], str):
+            _refuse("The map must hold value and nothing else, an SQL expression.", None)
+        return KeyFrom(value=_parse_expression(value["value"]))
+    return value
+
+
+def _parse_indexes(value: object) -> object:
+    if isinstance(value, list | tuple) and any(isinstance(index, str) for index in value):
+        _refuse("Each index is a list of its own, even if of one column.", None)
+    return value
+
+
+_Text = Annotated[str, Field(strict=True)]
+_TableText = Annotated[_Text, WrapValidator(lambda value, handler: _parse_table(handler(value)))]
+_NameText = Annotated[_Text, WrapValidator(_parse_name)]
+_Day = Annotated[date, Field(strict=True), BeforeValidator(_parse_day)]
+_Flag = Annotated[bool, Field(strict=True)]
+_Count = Annotated[int, Field(strict=True, ge=1, le=MOST_PERIODS)]
+_Workers = Annotated[int, Field(strict=True, ge=1, le=8)]
+_Index = Annotated[tuple[_NameText, ...], Field(min_length=1, max_length=32)]
+_Duration = Field(json_schema_extra={"pattern": f"^{_DURATION}$"})
+_LOCK = ("1ms", "60s")
+_STATEMENT = ("1s", "20d")
+
+
+# The specification
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class KeyFrom:
+    """Where a row without a partition key takes one from."""
+
+    value: _Text = Field(description="an SQL expression over the row's columns")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid", populate_by_name=True))
+class TableSpec:
+    """How one table is to be partitioned. The keys are PostgreSQL's words; `from` is `from_` in Python.
+
+    Made by `load`, `tables_from` and `find_specs`, which raise AtlasError; its constructor raises pydantic's.
+    """
+
+    table: _TableText = Field(
+        description="the table to partition, as in SQL: name, schema.name or quoted; public if bare",
+        examples=["public.messages"],
+    )
+    partitioned_table: _TableText | None = Field(
+        default=None,
+        description="the partitioned table's name until the cut-over; left out: the table's and _partitioned",
+        examples=["public.messages_partitioned"],
+    )
+    partition_key: _NameText = Field(
+        description="a column's name: its time (of type timestamptz, timestamp or date) decides",
+        examples=["created_at"],
+    )
+    every: Annotated[Every, BeforeValidator(_parse_every)] = Field(
+        default=Every.month,
+        strict=True,
+        description="one of day, week, month, quarter, year: the length of one partition",
+        examples=["month"],
+    )
+    from_: _Day = Field(
+        alias="from",
+        description="a day as YYYY-MM-DD, a bound of every: where the first partition begins",
+        examples=["2024-01-01"],
+    )
+    until: _Day | None = Field(
+        default=None,
+        description="a day as YYYY-MM-DD, exclusive: where the last partition ends; left out: ahead decides",
+        examples=["2027-01-01"],
+    )
+    ahead: _Count = Field(
+        default=3,
+        description=f"a whole number, 1 to {MOST_PERIODS}: partitions kept ready beyond the current one",
+        examples=[3],
+    )
+    keep: _Count | None = Field(
+        default=None,
+        description=f"a whole number, 1 to {MOST_PERIODS}: past partitions kept; null keeps all",
+        examples=[24],
+    )
+    partition_schema: _NameText = Field(
+        default="partitions",
+        validate_default=True,  # into a Name
+        description="a schema's name, for the partitions: one where the application's roles have no USAGE",
+        examples=["partitions"],
+    )
+    default_partition: _Flag = Field(
+        default=True,
+        description="true or false: whether a DEFAULT partition takes the rows that no other takes",
+        examples=[True],
+    )
+    null_keys: Annotated[Literal["refuse", "set_aside"] | KeyFrom, BeforeValidator(_parse_null_keys)] = Field(
+        default="refuse",
+        description="refuse, set_aside (in a table of their own) or {value: an SQL expression over the row}",
+        examples=["set_aside"],
+    )
+    unique_without_key: Literal["refuse", "add_key"] = Field(
+        default="refuse",
+        description="refuse or add_key: unique constraints without the partition key (the primary key aside) "
+        "stop the run, or get the key added, which is weaker",
+        examples=["add_key"],
+    )
+    indexes: Annotated[tuple[_Index, ...], BeforeValidator(_parse_indexes)] = Field(
+        default=(),
+        description="a list of lists of column names: indexes wanted beyond those of the table itself",
+        examples=[[["user_id"], ["conversation_id", "created_at"]]],
+    )
+    copy: Literal["by_partition", "single_transaction"] = Field(
+        default="by_partition",
+        description="by_partition (resumable, short transactions) or single_transaction (all or nothing)",
+        examples=["by_partition"],
+    )
+    workers: _Workers = Field(
+        default=2,
+        description="a whole number, 1 to 8: connections that copy at the same time",
+        examples=[2],
+    )
+    lock_timeout: Annotated[_Text, _bounded(*_LOCK), _Duration] = Field(
+        default="100ms",
+        description=f"a duration, {_LOCK[0]} to {_LOCK[1]}: how long a step waits for a lock",
+        examples=["100ms"],
+    )
+    statement_timeout: Annotated[_Text, _bounded(*_STATEMENT), _Duration] = Field(
+        default="6h",
+        description=f"a duration, {_STATEMENT[0]} to {_STATEMENT[1]}: how long one statement may run",
+        examples=["6h"],
+    )
+    workload: Annotated[_Text, Field(min_length=1)] | None = Field(
+        default=None,
+        description="a path, from the folder of the parameters file: the queries to measure",
+        examples=["workloads/atlas.yml"],
+    )
+    publications: Literal["carry", "leave"] = Field(
+        default="carry",
+        description="carry or leave: whether the partitioned table joins the publications of the table",
+        examples=["carry"],
+    )
+
+    @property
+    def schema(self) -> Name:
+        """The schema of the table."""
+        return _qualified(self.table)[0]
+
+    @property
+    def name(self) -> Name:
+        """The table's own name; the partitions are named after it."""
+        return _qualified(self.table)[1]
+
+    @property
+    def partitioned_schema(self) -> Name:
+        """The schema of the partitioned table: the table's own, unless partitioned_table names another."""
+        return _qualified(self.partitioned_table)[0] if self.partitioned_table else self.schema
+
+    @property
+    def partitioned_name(self) -> Name:
+        """The name of the partitioned table until the cut-over."""
+        return (
+            _qualified(self.partitioned_table)[1] if self.partitioned_table else self._derived("partitioned")
+        )
+
+    @property
+    def default_name(self) -> Name:
+        """The name of the DEFAULT partition, in partition_schema."""
+        return self._derived("default")
+
+    @property
+    def null_keys_name(self) -> Name:
+        """The name of the table that takes the rows without a partition key, in partition_schema."""
+        return self._derived("null_keys")
+
+    @property
+    def null_value(self) -> str | None:
+        """The SQL expression that gives a row without a partition key one, if null_keys says so."""
+        return self.null_keys.value if isinstance(self.null_keys, KeyFrom) else None
+
+    @property
+    def lock_timeout_ms(self) -> int:
+        """`lock_timeout` in milliseconds."""
+        return _milliseconds(self.lock_timeout)
+
+    @property
+    def statement_timeout_ms(self) -> int:
+        """`statement_timeout` in milliseconds."""
+        return _milliseconds(self.statement_timeout)
+
+    def partition_name(self, period: Period) -> Name:
+        """The name of the partition of `period`, in partition_schema. Raises AtlasError over 63 bytes."""
+        return self._derived(period.suffix)
+
+    def _derived(self, ending: str) -> Name:
+        name = f"{self.name}_{ending}"
+        size = len(name.encode())
+        if size > MOST_BYTES_OF_A_NAME:
+            raise AtlasError(
+                what=f"{_shown(name)} is {size} bytes long.",
+                why=f"PostgreSQL keeps {MOST_BYTES_OF_A_NAME} bytes of a name and would cut this one short.",
+                next="Rename the table to a shorter name before it is partitioned.",
+            )
+        return Name(name)
+
+    @model_validator(mode="after")
+    def _whole(self) -> TableSpec:
+        """What no key can say alone. All faults are told together."""
+        faults = list(_faults_between_keys(self))
+        if faults:
+            raise PydanticCustomError("between keys", "keys disagree", {"faults": faults})
+        return self
+
+
+_SERVICE = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
+
+
+class Settings(BaseModel):
+    """A parameters file. Further keys are a notebook's own parameters: in `model_extra`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    database: Annotated[str, Field(strict=True, pattern=f"^{_SERVICE}$")] = Field(
+        description="a libpq service name (letters, digits, _ . -): from pg_service.conf, or demo",
+        examples=["demo"],
+    )
+    tables: Annotated[tuple[TableSpec, ...], Field(min_length=1)] = Field(
+        description="a list of table specifications",
+        examples=[[{"table": "public.messages", "partition_key": "created_at", "from": "2024-01-01"}]],
+    )
+    confirm: Annotated[str, Field(strict=True)] = Field(
+        default="",
+        description="text, the digest of the plan you approve (in quotes); empty shows the plan only",
+        examples=[""],
+    )
+    as_of: Annotated[
+        str, Field(strict=True, pattern=r"^(\d{4}-\d\d-\d\d)?$"), AfterValidator(_parse_as_of)
+    ] = Field(
+        default="",
+        description="the day to plan from, as YYYY-MM-DD; empty: today, UTC",
+        examples=["2026-11-23"],
+    )
+
+
+# The doors
+
+
+def load(path: Path, also: Collection[str] = ()) -> Settings:
+    """Read a parameters file. `also` names a notebook's own parameters, which it may hold beside ours.
+
+    Raises AtlasError with the line of every fault.
+    """
+    read = _read(path)
+    known = [*Settings.model_fields, *also]
+    faults = [_unknown((key,), known) for key in read.data if key not in known]
+    try:
+        settings = Settings.model_validate({key: read.data[key] for key in known if key in read.data})
+    except ValidationError as error:
+        _stop(str(path), [*faults, *_faults(error)], read.lines)
+    faults += _twice(settings.tables)
+    if faults:
+        _stop(str(path), faults, read.lines)
+    tables = tuple(_beside(spec, path.parent) for spec in settings.tables)
+    return settings.model_copy(update={"tables": tables})
+
+
+def tables_from(
+    value: object, source: str = "the tables parameter", folder: Path | None = None
+) -> tuple[TableSpec, ...]:
+    """Table specifications from a list of dicts, as papermill passes them; paths are from `folder`.
+
+    Raises AtlasError with all faults, each with the number of its table.
+    """
+    try:
+        specs = Settings.model_validate({"database": "demo", "tables": value}).tables
+    except ValidationError as error:
+        _stop(source, _faults(error), {})
+    faults = _twice(specs)
+    if faults:
+        _stop(source, faults, {})
+    return specs if folder is None else tuple(_beside(spec, folder) for spec in specs)
+
+
+def find_specs(database: str, tables: object, folder: Path = FOLDER) -> tuple[TableSpec, ...]:
+    """The specifications a notebook works on: `tables` if any, else those of the file written for `database`.
+
+    `folder` is $ATLAS_OPS_PARAMETERS if set, else parameters: here, or one up (notebooks run in notebooks/).
+    The file is `<database>.yml`, or the one whose `database` says so. Notebooks' own keys are let through.
+    Raises AtlasError if there is none, or as `load` and `tables_from` do.
+    """
+    _check_database(database)
+    found = next((place for place in _places(folder) if place.is_dir()), None)
+    if tables:
+        return tables_from(tables, folder=found)
+    path = _file_for(database, found) if found else None
+    if path is None:
+        raise _no_file(database, found or folder)
+    settings = load(path, also=[key for key in _read(path).data if not _names_a_secret(key)])
+    if settings.database != database:
+        raise AtlasError(
+            what=f"{path} is for database {settings.database}, not {database}.",
+            why="Its tables may not be those of the database you named.",
+            next=f'Write database = "{settings.database}", or pass the file: papermill -f {path}',
+        )
+    return settings.tables
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a parameters file, for editors; shipped as atlas_ops/spec.schema.json."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Settings.model_json_schema(),
+        "title": "atlas_ops parameters",
+    }
+
+
+# Files and folders
+
+
+_ONE_TABLE = "\n  - table: public.messages\n    partition_key: created_at\n    from: 2024-01-01"
+
+
+def _example(database: str = "demo") -> str:
+    """The shortest file there is."""
+    return f"database: {database}\ntables:{_ONE_TABLE}"
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    if folder == FOLDER and os.environ.get(FOLDER_VARIABLE):
+        yield Path(os.environ[FOLDER_VARIABLE])
+        return
+    yield folder
+    if not folder.is_absolute():
+        yield ".." / folder
+
+
+def _file_for(database: str, folder: Path) -> Path | None:
+    named = folder / f"{database}.yml"
+    if named.is_file():
+        return named
+    return next((path for path, name in _databases(folder) if name == database), None)
+
+
+def _databases(folder: Path) -> Iterator[tuple[Path, object]]:
+    """Which file of the folder is for which database; a file that cannot be read is for none."""
+    for path in sorted(folder.glob("*.yml")):
+        try:
+            yield path, _read(path).data.get("database")
+        except AtlasError:
+            continue
+
+
+def _no_file(database: str, folder: Path) -> AtlasError:
+    there = ", ".join(f"{path.name} ({_shown(name)})" for path, name in _databases(folder)) or "none"
+    return AtlasError(
+        what=f"There is no {folder / database}.yml.",
+        why=f"tables is empty, so they are read from the file for database {database}. Files there: {there}.",
+        next=f"Write {folder / database}.yml:\n{_example(database)}",
+    )
+
+
+def _check_database(database: object) -> None:
+    if not isinstance(database, str) or not re.fullmatch(_SERVICE, database):
+        _stop("the parameters cell", [_bad_value(("database",), database)], {})
+
+
+def _beside(spec: TableSpec, folder: Path) -> TableSpec:
+    return replace(spec, workload=str(folder / spec.workload)) if spec.workload else spec
+
+
+# YAML
+
+
+@plain_dataclass(frozen=True, slots=True)
+class _Reading:
+    """A file's plain data, and the line of each key and item by its path."""
+
+    data: dict[Any, Any]
+    lines: dict[tuple[Any, ...], int]
+
+
+class _Constructor(RoundTripConstructor):
+    """Leaves dates as text: 2024-02-30 is then refused in our words, and with its line."""
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", RoundTripConstructor.construct_yaml_str)
+
+
+def _read(path: Path) -> _Reading:
+    text = _text(path)
+    yaml = YAML(typ="rt", pure=True)
+    yaml.Constructor = _Constructor
+    try:
+        tree = yaml.load(text)
+    except MarkedYAMLError as error:
+        raise _bad_yaml(path, error) from None
+    except Exception as error:  # a tag that does not fit its value: ruamel raises whatever its conversion did
+        deep = isinstance(error, RecursionError)
+        raise AtlasError(
+            what=f"{path} cannot be read as YAML.",
+            why="It is nested too deep."
+            if deep
+            else "It holds a character or a value that YAML does not allow.",
+            next=f"Write it as\n{_example()}",
+        ) from None
+    lines: dict[tuple[Any, ...], int] = {}
+    data = _plain(tree, (), lines, path)
+    if not isinstance(data, dict):
+        raise AtlasError(
+            what=f"{path} is {'empty' if data is None else 'not a map of keys'}.",
+            why="A parameters file is a map whose keys are database and tables.",
+            next=f"Write it as\n{_example()}",
+        )
+    return _Reading(data, lines)
+
+
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise AtlasError(
+            what=f"{path} cannot be read.",
+            why=(error.strerror if isinstance(error, OSError) else None) or "The path is no path.",
+            next="Name a file that is there and that you may read.",
+        ) from None
+    if len(raw) > _MOST_BYTES_OF_A_FILE:
+        raise _too_large(path)
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise AtlasError(
+            what=f"{path} line {line}: this is not UTF-8.",
+            why="YAML is read as UTF-8; another encoding would change names without a word.",
+            next="Save the file as UTF-8.",
+        ) from None
+
+
+def _too_large(path: Path) -> AtlasError:
+    return AtlasError(
+        what=f"{path} is too large for a parameters file.",
+        why=f"It holds over {_MOST_BYTES_OF_A_FILE:,} bytes or {_MOST_NODES_OF_A_FILE:,} values, or itself.",
+        next="Name the parameters file, or write one file a database.",
+    )
+
+
+def _plain(node: object, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int], file: Path) -> Any:
+    """Plain Python data out of ruamel's; notes the line of each key and item."""
+    if len(lines) > _MOST_NODES_OF_A_FILE or len(path) > _DEEPEST:  # aliases of aliases, or of itself
+        raise _too_large(file)
+    if isinstance(node, CommentedMap):
+        for key in node:
+            lines[*path, key] = _line(node, key, node.lc.key)
+        return {key: _plain(value, (*path, key), lines, file) for key, value in node.items()}
+    if isinstance(node, CommentedSeq):
+        for i in range(len(node)):
+            lines[*path, i] = _line(node, i, node.lc.item)
+        return [_plain(value, (*path, i), lines, file) for i, value in enumerate(node)]
+    for kind in (str, bool, int, float):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def _line(node: Any, key: object, position: Any) -> int:
+    try:
+        return int(position(key)[0]) + 1
+    except (KeyError, TypeError):  # a key merged in by << stands elsewhere; a tag may lose the place
+        return int(node.lc.line) + 1
+
+
+def _bad_yaml(path: Path, error: MarkedYAMLError) -> AtlasError:
+    """YAML's own words, except that its quotations of the file (which may hold anything) are left out."""
+    mark = error.problem_mark or error.context_mark
+    place = f"{path} line {mark.line + 1}" if mark else str(path)
+    problem = str(error.problem or error.context or "it cannot be read")
+    if isinstance(error, DuplicateKeyError):
+        key = problem.partition('"')[2].partition('"')[0]
+        return AtlasError(
+            what=f"{place}: the key {_shown(key)} stands there twice.",
+            why="Only one of the two could count, and readers of YAML differ on which.",
+            next="Remove one of them.",
+        )
+    if r"'\t'" in problem:
+        return AtlasError(
+            what=f"{place}: a tab.",
+            why="YAML allows no tab where a line is indented or a value begins.",
+            next="Indent with spaces.",
+        )
+    return AtlasError(
+        what=f"{place}: this is not YAML.",
+        why=problem[:1].upper() + problem[1:] + ".",
+        next="Check the indentation, the colons and the quotes of this line and the one before.",
+    )
+
+
+# Faults, in our words
+
+
+@plain_dataclass(frozen=True, slots=True)
+class _Fault:
+    path: tuple[Any, ...]
+    what: str
+    why: str
+    next: str
+
+
+_OTHER_WORDS = {
+    "start": "from",
+    "end": "until",
+    "to": "until",
+    "interval": "every",
+    "period": "every",
+    "premake": "ahead",
+    "retention": "keep",
+    "column": "partition_key",
+    "control": "partition_key",
+    "key": "partition_key",
+    "name": "table",
+    "parent_table": "table",
+    "service": "database",
+    "dbname": "database",
+}
+"""What others (pg_partman among them) call what we call otherwise."""
+
+
+def _refuse(why: str, next: str | None) -> NoReturn:
+    """Refuse the value at hand; `next` None is the key's own example."""
+    raise PydanticCustomError("refused", "{why}", {"why": why, "next": next})
+
+
+def _faults_between_keys(spec: TableSpec) -> Iterator[_Fault]:
+    every, first, until = spec.every, spec.from_, spec.until
+    checks: list[tuple[str, Callable[[], object]]] = [
+        ("from", lambda: aligned(every, first, "from")),
+        ("until", lambda: aligned(every, until or first, "until" if until else "from")),
+        ("until", lambda: until and periods(every, first, until)),
+        ("table", lambda: spec.partitioned_name),
+        ("table", lambda: spec.partition_name(period_of(every, first))),
+        ("table", lambda: spec.default_partition and spec.default_name),
+        ("table", lambda: spec.null_keys == "set_aside" and spec.null_keys_name),
+        ("partitioned_table", lambda: _two_tables(spec)),
+        ("partition_schema", lambda: _no_system_schema(spec)),
+        ("indexes", lambda: _no_index_twice(spec)),
+    ]
+    told = set()
+    for key, check in checks:
+        try:
+            check()
+        except AtlasError as stop:
+            if stop.what not in told:
+                told.add(stop.what)
+                yield _Fault((key,), stop.what, stop.why, stop.next)
+
+
+def _two_tables(spec: TableSpec) -> None:
+    if spec.partitioned_table and (spec.partitioned_schema, spec.partitioned_name) == (
+        spec.schema,
+        spec.name,
+    ):
+        raise AtlasError(
+            what=f"partitioned_table is {_shown(spec.partitioned_table)}, the table itself.",
+            why="Both stand side by side until the cut-over, which swaps their names.",
+            next="Leave partitioned_table out, or write another name.",
+        )
+
+
+def _no_system_schema(spec: TableSpec) -> None:
+    if spec.partition_schema.startswith("pg_") or spec.partition_schema == "information_schema":
+        raise AtlasError(
+            what=f"partition_schema is {_shown(spec.partition_schema)}.",
+            why="PostgreSQL keeps that schema for itself.",
+            next="Write partition_schema: partitions",
+        )
+
+
+def _no_index_twice(spec: TableSpec) -> None:
+    for i, index in enumerate(spec.indexes):
+        if len(set(index)) < len(index) or index in spec.indexes[:i]:
+            raise AtlasError(
+                what=f"indexes holds {_shown(', '.join(index))}, where something stands twice.",
+                why="A column again in one index, or an index again, costs every write and serves no read.",
+                next="Remove one of the two.",
+            )
+
+
+def _twice(specs: Sequence[TableSpec]) -> list[_Fault]:
+    """Tables that would be in each other's way: the same one, or partitions of the same name."""
+    faults: list[_Fault] = []
+    tables: set[tuple[str, str]] = set()
+    partitions: set[tuple[str, str]] = set()
+    for i, spec in enumerate(specs):
+        what = f"table is {_shown(spec.table)}, and so it is further up."
+        if (spec.schema, spec.name) in tables:
+            why, next = "A table has one specification.", "Remove one of the two."
+            faults.append(_Fault(("tables", i, "table"), what, why, next))
+        elif (spec.partition_schema, spec.name) in partitions:
+            what = f"table is {_shown(spec.table)}, and one of the same name stands further up."
+            why = (
+                f"The partitions of both would have the same names in schema {_shown(spec.partition_schema)}."
+            )
+            faults.append(
+                _Fault(("tables", i, "table"), what, why, "Give one of them its own partition_schema.")
+            )
+        tables.add((spec.schema, spec.name))
+        partitions.add((spec.partition_schema, spec.name))
+    return faults
+
+
+def _faults(error: ValidationError) -> list[_Fault]:
+    """What pydantic found, in our words; a union refuses once a member, and is told once."""
+    told: dict[tuple[tuple[Any, ...], str], _Fault] = {}
+    for details in error.errors(include_url=False):
+        for fault in _told(details):
+            told.setdefault((fault.path, fault.what), fault)
+    return list(told.values())
+
+
+def _told(details: ErrorDetails) -> Iterator[_Fault]:
+    path, value, context = details["loc"], details["input"], details.get("ctx", {})
+    path = (
+        *path[:3],
+        *(part for part in path[3:] if isinstance(part, int)),
+    )  # without the members of a union
+    match details["type"]:
+        case "between keys":
+            yield from (replace(fault, path=(*path, *fault.path)) for fault in context["faults"])
+        case "unexpected_keyword_argument" | "extra_forbidden" | "invalid_key":
+            yield _unknown(path, list(_fields(path)))
+        case "missing":
+            yield _missing(path)
+        case "dataclass_type" if len(path) == len(("tables", 0)):
+            yield _Fault(
+                path,
+                f"a table is {_shown(value)}.",
+                "A table's specification is a map of keys.",
+                f"Write {_written('tables', Settings.model_fields['tables'])}",
+            )
+        case "refused":
+            yield _bad_value(path, value, context["why"], context["next"])
+        case "too_short" if value:
+            return  # pydantic counts the items that passed; those that did not are told themselves
+        case "string_type" if isinstance(value, int | float):
+            yield _bad_value(path, value, next=f"Write the value of {_key_of(path)} in quotes.")
+        case "int_type" if isinstance(value, str) and value.isdecimal():
+            yield _bad_value(path, value, next=f"Write the value of {_key_of(path)} without quotes.")
+        case _:
+            yield _bad_value(path, value)
+
+
+def _missing(path: tuple[Any, ...]) -> _Fault:
+    key, field = path[-1], _fields(path)[path[-1]]
+    return _Fault(
+        path,
+        f"{key} is missing.",
+        f"{key} is {field.description}.",
+        f"Write {_written(key, field)}",
+    )
+
+
+def _bad_value(path: tuple[Any, ...], value: object, why: str = "", next: str | None = None) -> _Fault:
+    key = _key_of(path)
+    field = _fields(path)[key]
+    inside = path[-1] != key
+    return _Fault(
+        path,
+        f"{key} {'holds' if inside else 'is'} {_shown(value)}.",
+        f"{why} {key} takes {field.description}.".strip(),
+        next or f"Write {_nearest(key, field, value)}",
+    )
+
+
+def _unknown(path: tuple[Any, ...], known: Sequence[str]) -> _Fault:
+    key = path[-1]
+    what = f"{key if isinstance(key, str) and key.isidentifier() else _shown(key)} is not a key known here."
+    if _names_a_secret(key):
+        why = "What stands here ends up in records and repositories: no password, no connection string."
+        return _Fault(path, what, why, "Remove it; libpq reads the password from the file PGPASSFILE names.")
+    other = _OTHER_WORDS.get(str(key), "")
+    meant = [other] if other in known else get_close_matches(str(key), known, n=1)
+    if meant:
+        next = f"Did you mean {meant[0]}?"
+    elif key in _fields(("tables", 0, key)):
+        next = f"Write {key} under its table, one step further in."
+    else:
+        next = "Remove it."
+    return _Fault(path, what, f"The keys here are {', '.join(known)}.", next)
+
+
+def _names_a_secret(key: object) -> bool:
+    return bool(re.search(r"pass|pwd|secret|token|credential|api_?key|dsn|conninfo", str(key), re.IGNORECASE))
+
+
+def _fields(path: Sequence[Any]) -> dict[str, FieldInfo]:
+    """The fields of the map that `path` lies in, by the key a DBA writes.
+
+    A path is (key,) or ("tables", 0, key, item...).
+    """
+    fields: dict[str, FieldInfo] = (
+        Settings.model_fields if len(path) == 1 else cast(Any, TableSpec).__pydantic_fields__
+    )
+    return {field.alias or name: field for name, field in fields.items()}
+
+
+def _key_of(path: tuple[Any, ...]) -> str:
+    """The key a fault lies under: what follows it in the path are items."""
+    return str(path[0] if len(path) == 1 else path[2])
+
+
+def _nearest(key: str, field: FieldInfo, value: object) -> str:
+    """The choice that looks most like `value`, else the key's example."""
+    choices = _choices(field.annotation)
+    found = get_close_matches(value.lower(), choices, n=1) if isinstance(value, str) else []
+    return f"{key}: {found[0]}" if found else _written(key, field)
+
+
+def _choices(annotation: Any) -> list[str]:
+    if isinstance(annotation, type) and issubclass(annotation, Every):
+        return list(Every)
+    members = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return list(members)
+    return [choice for member in members for choice in _choices(member)]
+
+
+def _written(key: str, field: FieldInfo) -> str:
+    """The key with its example, as YAML."""
+    if key == "tables":
+        return f"tables:{_ONE_TABLE}"
+    [example, *_] = field.examples or [""]
+    return f"{key}: {example if isinstance(example, str) else json.dumps(example)}"
+
+
+def _shown(value: object) -> str:
+    """A value in an error: short, on one line, printable, and never one that may hold a password."""
+    if value is None:
+        return "empty (null)"
+    if isinstance(value, Mapping | list | tuple):
+        return f"{'a' if value else 'an empty'} {'map' if isinstance(value, Mapping) else 'list'}"
+    if not isinstance(value, str):
+        return json.dumps(value) if isinstance(value, bool) else str(value)[:_MOST_SHOWN]
+    if re.search(r"://|\bpass\w*\s*=", value, re.IGNORECASE):
+        return "a connection string (not shown)"
+    short = value if len(value) <= _MOST_SHOWN else value[:_MOST_SHOWN] + "…"
+    quoted = json.dumps(short, ensure_ascii=False)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in quoted)
+
+
+def _stop(source: str, faults: Sequence[_Fault], lines: Mapping[tuple[Any, ...], int]) -> NoReturn:
+    """Raise the faults of `source` as one error, in the order of their lines."""
+    placed = sorted(((_place(fault.path, lines), fault) for fault in faults), key=lambda pair: pair[0])
+    if len(placed) == 1:
+        [((_, place), fault)] = placed
+        raise AtlasError(f"{source}{place}: {fault.what}", fault.why, fault.next) from None
+    raise AtlasError(
+        what=f"{source} has {len(placed)} faults.",
+        why="\n".join(f"{place[1:]}: {fault.what} {fault.why}" for (_, place), fault in placed),
+        next="\n".join(f"{place[1:]}: {fault.next}" for (_, place), fault in placed),
+    ) from None
+
+
+def _place(path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]) -> tuple[int, str]:
+    """Where a fault stands: its line in a file, else the number of its table."""
+    if lines:
+        line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), 1)
+        return line, f" line {line}"
+    table = next((part for part in path if isinstance(part, int)), None)
+    return (0, "") if table is None else (table, f" table {table + 1}")
