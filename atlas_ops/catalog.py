@@ -26,6 +26,7 @@ from atlas_ops.model import (
     Installed,
     KeyFacts,
     Partition,
+    PartitionSchema,
     Policy,
     Publication,
     Reference,
@@ -111,6 +112,15 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
     with reading(connection, f"Reading the catalogs for {spec.table}"):
         original = relation(connection, spec.schema, spec.name)
         partitioned = relation(connection, spec.partitioned_schema, spec.partitioned_name)
+        roles = _column(connection, "application_roles", oid=original.table.oid if original else 0)
+        (room,) = rows(
+            connection,
+            "partition_schema",
+            PartitionSchema,
+            schema=spec.partition_schema,
+            target=spec.partitioned_schema,
+            roles=list(roles),
+        )
         return Snapshot(
             server=server(connection),
             original=original,
@@ -122,8 +132,9 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
                 oid=partitioned.table.oid if partitioned else 0,
                 mark=migration.mark_prefix(spec),
             ),
-            taken=rows(connection, "names", Taken, names=list(names)),
-            closed_to=_column(connection, "application_roles", oid=original.table.oid if original else 0),
+            partition_schema=room,
+            taken=rows(connection, "names", Taken, names=list(names), functions=list(migration.INSTALLED_NAMES)),
+            closed_to=roles,
             installed=_installed(connection),
             transactions=rows(
                 connection,
@@ -132,8 +143,8 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
                 seconds=OLD_TRANSACTION_S,
                 oid=original.table.oid if original else 0,
             ),
-            registered=_registered(connection, spec),
-            default_grantees=_column(connection, "default_privileges", schema=spec.partition_schema),
+            registered=(care := _care(connection, spec)) is not None,
+            ready=bool(care),
         )
 
 
@@ -152,14 +163,15 @@ def _installed(connection: psycopg.Connection) -> tuple[Installed, ...]:
     return rows(connection, "installed", Installed)
 
 
-def _registered(connection: psycopg.Connection, spec: TableSpec) -> bool:
+def _care(connection: psycopg.Connection, spec: TableSpec) -> bool | None:
+    """Whether the partitioned table is in our registry (None: no) and ready there."""
     if not _exists(connection, "atlas_ops.partitioned_table"):
-        return False
+        return None
     row = connection.execute(
-        "SELECT EXISTS (SELECT FROM atlas_ops.partitioned_table WHERE schema_name = %s AND table_name = %s)",
+        "SELECT ready FROM atlas_ops.partitioned_table WHERE schema_name = %s AND table_name = %s",
         (spec.partitioned_schema, spec.partitioned_name),
     ).fetchone()
-    return bool(row and row[0])
+    return row[0] if row else None
 
 
 def key_facts(connection: psycopg.Connection, spec: TableSpec, table: Table) -> KeyFacts:

@@ -13,6 +13,8 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
+from itertools import pairwise
 
 from psycopg import sql
 
@@ -27,19 +29,31 @@ STAGE = "apply_migration"
 BOUND_CHECK = "atlas_ops_bound"
 
 
+class Kind(StrEnum):
+    """What becomes of the rows of a part."""
+
+    PERIOD = "period"  # a partition of its own
+    REST = "rest"  # the default partition
+    SET_ASIDE = "set aside"  # a closed table beside the partitioned one
+    UNCOVERED = "uncovered"  # no table takes them: preflight refuses, and verify counts them all the same
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of the partition key with the table that holds its rows.
+    """A stretch of the partition key, with the table that holds its rows; the conditions are SQL over the row's columns."""
 
-    `bound` is what stands after FOR VALUES or DEFAULT; None: a table that is never attached (rows without a key).
-    """
-
+    kind: Kind
     label: str
-    table: str
-    bound: str | None
+    table: str  # in the schema of the partitions; empty where no table takes the rows
+    bound: str | None  # FOR VALUES ... or DEFAULT; None: never attached
     of_original: str  # which rows of the original
-    of_partitioned: str  # which rows of the partitioned table; empty for a part that is not attached
-    check: str  # what every row of the table satisfies
+    of_partitioned: str  # which rows of the partitioned table, or of the table set aside
+    check: str = ""  # what every row of the table satisfies
+
+    @property
+    def attachable(self) -> bool:
+        """It becomes a partition."""
+        return self.bound is not None
 
 
 def mark_prefix(spec: TableSpec) -> str:
@@ -53,50 +67,61 @@ def periods(spec: TableSpec, as_of: date) -> tuple[Period, ...]:
 
 
 def parts(spec: TableSpec, key_type: str, as_of: date) -> tuple[Part, ...]:
-    """Every stretch of the key: one a period, the rest (default partition), and the rows without a key where they are set aside."""
-    key = name(spec.partition_key)
+    """Every stretch of the key, so that each row of the original lies in exactly one: the periods, the rest, the rows without a key."""
     wanted = periods(spec, as_of)
-    value = spec.null_value
-    found = []
-    for period in wanted:
-        lower, upper = (sql.Literal(bounds.literal(edge, key_type)) for edge in (period.lower, period.upper))
-        inside = sql.SQL("{0} >= {1} AND {0} < {2}").format(key, lower, upper)
-        found.append(
-            Part(
-                label=period.label,
-                table=spec.partition_name(period),
-                bound=text(sql.SQL("FOR VALUES FROM ({}) TO ({})").format(lower, upper)),
-                of_original=_or_valued(spec, text(inside), lower, upper, value),
-                of_partitioned=text(inside),
-                check=text(sql.SQL("{} IS NOT NULL AND ").format(key)) + text(inside),
-            )
-        )
-    first, last = (sql.Literal(bounds.literal(edge, key_type)) for edge in (wanted[0].lower, wanted[-1].upper))
-    if spec.default_partition:
-        outside = text(sql.SQL("({0} < {1} OR {0} >= {2})").format(key, first, last))
-        valued = f" OR ({text(key)} IS NULL AND (({value}) < {text(first)} OR ({value}) >= {text(last)}))" if value else ""
-        found.append(
-            Part(
-                label="out of range",
-                table=spec.default_name,
-                bound="DEFAULT",
-                of_original=f"({outside}{valued})" if value else outside,
-                of_partitioned=outside,
-                check=f"{text(key)} IS NOT NULL AND {outside}",
-            )
-        )
-    if spec.null_keys == "set_aside":
-        is_null = text(sql.SQL("{} IS NULL").format(key))
-        found.append(Part("no key", spec.null_keys_name, None, is_null, "", is_null))
-    return tuple(found)
+    edges = [text(sql.Literal(bounds.literal(edge, key_type))) for edge in (*(period.lower for period in wanted), wanted[-1].upper)]
+    return (
+        *(_period(spec, period, *edge) for period, edge in zip(wanted, pairwise(edges), strict=True)),
+        _rest(spec, edges[0], edges[-1]),
+        _keyless(spec),
+    )
 
 
-def _or_valued(spec: TableSpec, inside: str, lower: sql.Literal, upper: sql.Literal, value: str | None) -> str:
-    """Rows of a period in the original; where NULL keys take a value from an expression, those rows too."""
-    if value is None:
-        return inside
+def _period(spec: TableSpec, period: Period, lower: str, upper: str) -> Part:
     key = text(name(spec.partition_key))
-    return f"({inside} OR ({key} IS NULL AND ({value}) >= {text(lower)} AND ({value}) < {text(upper)}))"
+    inside = f"{key} >= {lower} AND {key} < {upper}"
+    value = spec.null_value
+    valued = f"({inside} OR ({key} IS NULL AND ({value}) >= {lower} AND ({value}) < {upper}))"
+    return Part(
+        kind=Kind.PERIOD,
+        label=period.label,
+        table=spec.partition_name(period),
+        bound=f"FOR VALUES FROM ({lower}) TO ({upper})",
+        of_original=valued if value else inside,
+        of_partitioned=inside,
+        check=f"{key} IS NOT NULL AND {inside}",
+    )
+
+
+def _rest(spec: TableSpec, first: str, last: str) -> Part:
+    key = text(name(spec.partition_key))
+    outside = f"({key} < {first} OR {key} >= {last})"
+    value = spec.null_value
+    valued = f"({outside} OR ({key} IS NULL AND (({value}) < {first} OR ({value}) >= {last})))"
+    kept = spec.default_partition
+    return Part(
+        kind=Kind.REST if kept else Kind.UNCOVERED,
+        label="out of range",
+        table=spec.default_name if kept else "",
+        bound="DEFAULT" if kept else None,
+        of_original=valued if value else outside,
+        of_partitioned=outside,
+        check=f"{key} IS NOT NULL AND {outside}",
+    )
+
+
+def _keyless(spec: TableSpec) -> Part:
+    key = text(name(spec.partition_key))
+    aside = spec.null_keys == "set_aside"
+    value = spec.null_value
+    return Part(
+        kind=Kind.SET_ASIDE if aside else Kind.UNCOVERED,
+        label="no key",
+        table=spec.null_keys_name if aside else "",
+        bound=None,
+        of_original=f"{key} IS NULL AND ({value}) IS NULL" if value else f"{key} IS NULL",
+        of_partitioned="true" if aside else f"{key} IS NULL",
+    )
 
 
 def projection(spec: TableSpec, column: str) -> str:
@@ -118,11 +143,11 @@ def names_needed(spec: TableSpec, as_of: date) -> tuple[str, ...]:
         *tables,
         spec.default_name,
         spec.null_keys_name,
-        *(object_name.partition(".")[2] for object_name in INSTALL if object_name.startswith("public.")),
     )
 
 
 INSTALL = tuple(sqlfile.names("install"))
+INSTALLED_NAMES = tuple(entry.removeprefix("public.") for entry in INSTALL if entry.startswith("public."))
 
 
 def install_digest(object_name: str) -> str:
@@ -182,6 +207,7 @@ def migration_file(plans: Sequence[Plan]) -> str:
     """One self-contained SQL file for `psql -1 -f` or a migrations folder: the plans' own statements under pinned settings."""
     settings = (
         "SET LOCAL TimeZone = 'UTC';\nSET LOCAL search_path = '';\nSET LOCAL row_security = off;\n"
+        "SET LOCAL client_min_messages = warning;\n"
         f"SET LOCAL lock_timeout = '{min(plan.lock_timeout_ms for plan in plans)}ms';\n"
     )
     head = (
@@ -205,7 +231,7 @@ class _Builder:
         key = original.column(spec.partition_key)
         assert key is not None, "preflight refuses a specification whose key is missing"
         self.spec, self.snapshot, self.original, self.rows = spec, snapshot, original, rows
-        self.parts = parts(spec, key.base_type, as_of)
+        self.parts = tuple(part for part in parts(spec, key.base_type, as_of) if part.table)
         self.indexes = definition.index_plans(original, spec.partition_key, spec.indexes)
         self.have = {partition.name: partition for partition in snapshot.partitions if partition.schema == spec.partition_schema}
         self.source = text(name(spec.schema, spec.name))
@@ -220,27 +246,26 @@ class _Builder:
             yield self._build([*self._foreign_keys(), *self._triggers()])
         for part in self.parts:
             yield from self._fill(part)
-        waiting = [part for part in self.parts if part.bound and not self._attached(part)]
+        waiting = [part for part in self.parts if part.attachable and not self._attached(part)]
         for part in waiting:
             yield self._attach(part)
         for part in waiting:
             yield self._vacuum(part)
-        finish = self._finish()
-        if finish and (fresh or waiting or not self.snapshot.registered):
-            yield self._finish_step(finish)
+        if fresh or waiting or not self.snapshot.ready:
+            yield self._finish_step(self._finish())
 
     def single_transaction(self) -> Iterator[Step]:
         """The guide's way: everything in one transaction, rows through the partitioned table with ON CONFLICT DO NOTHING."""
-        if self.snapshot.partitioned is not None and self.snapshot.registered:
+        if self.snapshot.partitioned is not None and self.snapshot.ready:
             return
         statements = self._build_statements([])
         for part in self.parts:
-            statements += self._table(part, part.bound is not None)
-            if part.bound is None:
+            statements += self._table(part, part.attachable)
+            if not part.attachable:
                 statements.append(self._insert(part))
             statements += self._indexes(part)
             statements += definition.comment(self.spec.partition_schema, part.table, self._mark(part))
-            if part.bound is not None:
+            if part.attachable:
                 statements.append(self._attach_statement(part))
         statements += [self._insert_all(), *self._foreign_keys_on_target(), *self._triggers_on_target(), *self._finish()]
         yield Step(
@@ -356,7 +381,7 @@ class _Builder:
                 lane=lane,
                 weight=self.rows.get(part.label, 0),
             )
-        if part.bound is not None:
+        if part.attachable:
             yield from self._check_foreign_keys(part, lane)
 
     def _check_foreign_keys(self, part: Part, lane: str) -> Iterator[Step]:
@@ -396,12 +421,12 @@ class _Builder:
     def _table(self, part: Part, empty: bool) -> list[str]:
         """The table of a part. With rows to come and a bound: a CHECK that spares ATTACH its scan."""
         spec, schema = self.spec, self.spec.partition_schema
-        model = (spec.schema, spec.name) if part.bound is None else (spec.partitioned_schema, spec.partitioned_name)
+        model = (spec.schema, spec.name) if not part.attachable else (spec.partitioned_schema, spec.partitioned_name)
         statements = [definition.like(schema, part.table, *model, self.original.table.storage_parameters)]
         statements += definition.closing(schema, part.table, self.snapshot.closed_to)
         statements += definition.replica_identity(schema, part.table, self.original)
         statements += self._owner(schema, part.table)
-        if part.bound is not None and not empty:
+        if part.attachable and not empty:
             statements.append(
                 text(
                     sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} CHECK ({})").format(
@@ -412,7 +437,7 @@ class _Builder:
         return statements
 
     def _indexes(self, part: Part) -> list[str]:
-        if part.bound is not None:
+        if part.attachable:
             return [index.statement(self.spec.partition_schema, part.table) for index in self.indexes]
         key = self.original.primary_key
         return [IndexPlan("pkey", constraint=key.definition).statement(self.spec.partition_schema, part.table)] if key else []
@@ -420,7 +445,7 @@ class _Builder:
     def _insert(self, part: Part) -> str:
         columns = [column.name for column in definition.insertable(self.original)]
         listed = sql.SQL(", ").join(
-            sql.SQL(projection(self.spec, column)) if part.bound else name(column)  # type: ignore[arg-type]
+            sql.SQL(projection(self.spec, column)) if part.attachable else name(column)  # type: ignore[arg-type]
             for column in columns
         )
         return text(
@@ -531,5 +556,5 @@ class _Builder:
 
     def _attached(self, part: Part) -> bool:
         found: Partition | None = self.have.get(part.table)
-        return found is not None and (found.bound is not None or part.bound is None)
+        return found is not None and (found.bound is not None or not part.attachable)
 

@@ -6,7 +6,7 @@ that decides reads them. Nothing here imports anything of the package.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 
@@ -92,6 +92,7 @@ class Constraint:
     validated: bool
     deferrable: bool
     referenced: str | None  # the table a foreign key refers to, qualified and quoted
+    may_reference: bool  # the current role may make a foreign key to that table
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +249,15 @@ class Installed:
 
 
 @dataclass(frozen=True, slots=True)
-class RoleDefault:
-    """A role that default privileges will let into new tables of a schema; `sql/catalog/default_privileges.sql`."""
+class PartitionSchema:
+    """The schema the partitions will lie in; `sql/catalog/partition_schema.sql`."""
 
-    grantee: str | None
+    exists: bool
+    may_create: bool  # in it, or the schema itself where it is not there
+    may_own: bool
+    open_to: tuple[str, ...]  # application roles with USAGE
+    foreign_relations: int  # relations in it that do not carry our mark
+    may_create_target: bool  # in the schema of the partitioned table
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,9 +307,10 @@ class Snapshot:
     original: Relation | None
     partitioned: Relation | None
     partitions: tuple[Partition, ...] = ()  # attached ones and ours that are not attached yet
+    partition_schema: PartitionSchema | None = None
     taken: tuple[Taken, ...] = ()  # relations whose names the specification needs
     closed_to: tuple[str, ...] = ()  # application roles, to be kept out of the schema of the partitions
     installed: tuple[Installed, ...] = ()
     transactions: tuple[Transaction, ...] = ()
-    registered: bool = False  # the partitioned table is under the care of create_future_partitions()
-    default_grantees: tuple[str | None, ...] = field(default=())
+    registered: bool = False  # the partitioned table is one of ours, whole or half done
+    ready: bool = False  # its rows are all copied: create_future_partitions() takes care of it

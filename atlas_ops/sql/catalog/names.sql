@@ -10,4 +10,9 @@ SELECT n.nspname::text AS schema, c.relname::text AS name,
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relname = ANY (%(names)s) AND n.nspname !~ '^pg_'
+UNION ALL
+SELECT n.nspname::text, f.proname::text, 'function', obj_description(f.oid, 'pg_proc'), NULL
+FROM pg_proc f
+JOIN pg_namespace n ON n.oid = f.pronamespace
+WHERE f.proname = ANY (%(functions)s) AND n.nspname = 'public'
 ORDER BY 1, 2

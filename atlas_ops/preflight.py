@@ -1,0 +1,418 @@
+"""Decides whether a table can be partitioned as specified, and says beforehand what will be different. Pure.
+
+Red checks stop the migration; each names its cure, with the SQL where there is one. The order is the one a DBA would ask in:
+can it be done at all, will a row be lost, what will the application notice, what will it cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+
+from psycopg import sql
+
+from atlas_ops import bounds, migration
+from atlas_ops.definition import fit, index_plans, name, text
+from atlas_ops.model import KeyFacts, Relation, Snapshot, Taken
+from atlas_ops.report import Check, Severity
+from atlas_ops.spec import TableSpec
+
+OLDEST_VERSION = 150000
+KEY_TYPES = ("date", "timestamp", "timestamptz")
+DOMINANT_SHARE = 0.10  # of the sampled rows share one value: no clock does that
+MANY_PARTITIONS = 1_000  # an unpruned read of as many took 168 ms and 2,004 locks (measured on PostgreSQL 15)
+OLD_TRANSACTION_S = 60.0
+SPACE_FACTOR = 1.2  # heap and indexes once more, and their WAL before it is recycled
+
+
+def checks(
+    spec: TableSpec, snapshot: Snapshot, as_of: date, facts: KeyFacts | None = None, counts: Mapping[str, int] | None = None
+) -> tuple[Check, ...]:
+    """Every finding for one table. Without `facts` and `counts` (reads of the whole table) those that the catalogs alone can tell."""
+    found = list(_possible(spec, snapshot))
+    if any(check.severity is Severity.STOP for check in found):
+        return tuple(found)
+    original = snapshot.original
+    assert original is not None  # _possible stops without it
+    found += _names(spec, snapshot, as_of)
+    found += _rights(spec, snapshot, original)
+    found += _uniqueness(spec, original)
+    if facts is not None:
+        found += _keys(spec, original, facts)
+    if counts is not None:
+        found += _range(spec, counts)
+    found += _relations(spec, original)
+    found += _cost(spec, snapshot, original, as_of)
+    return tuple(found)
+
+
+def _check(severity: Severity, spec: TableSpec, check: str, what: str, why: str = "", cure: str = "", query: str = "") -> Check:
+    return Check(severity, spec.name, check, what, why, cure, query)
+
+
+# -- can it be done at all
+
+
+def _possible(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
+    server, original = snapshot.server, snapshot.original
+    if server.version < OLDEST_VERSION:
+        yield _check(
+            Severity.STOP, spec, "version", f"The server is PostgreSQL {server.version_text}.",
+            "Security-invoker views and triggers on partitioned tables need 15.", "Upgrade the server first.",
+        )  # fmt: skip
+    if original is None:
+        yield _check(
+            Severity.STOP, spec, "table", f"There is no table {spec.table}.",
+            f"The database {server.database} has no relation of that name in schema {spec.schema}.",
+            "Correct `table` in the specification.",
+            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema');",
+        )  # fmt: skip
+        return
+    yield from _kind(spec, original)
+    yield from _key_column(spec, original)
+    if original.primary_key is None:
+        yield _check(
+            Severity.STOP, spec, "primary key", f"{spec.table} has no primary key.",
+            "Without it a row cannot be told from its copy: nothing could be verified.",
+            "Add one: find or make a unique, NOT NULL column, build its index concurrently, then attach it.",
+            f"ALTER TABLE {spec.table} ADD PRIMARY KEY USING INDEX ...;",
+        )  # fmt: skip
+    for constraint in original.constraints:
+        if constraint.kind == "x":
+            yield _check(
+                Severity.STOP, spec, "exclusion constraint", f"{constraint.name}: {constraint.definition}",
+                "An exclusion constraint cannot hold across partitions, and the copy would silently lack it.",
+                "Replace it by a rule that holds within a partition, or leave this table as it is.",
+            )  # fmt: skip
+    for trigger in original.triggers:
+        if trigger.row_level and trigger.transition_tables:
+            yield _check(
+                Severity.STOP, spec, "trigger", f"{trigger.name} is a row trigger with transition tables.",
+                "PostgreSQL refuses those on partitions.", "Rewrite it as a statement trigger.",
+            )  # fmt: skip
+
+
+def _kind(spec: TableSpec, original: Relation) -> Iterator[Check]:
+    table = original.table
+    problem = {
+        table.kind == "p": ("is partitioned already", "04 Inspect partitions reads it as it is; there is nothing to migrate."),
+        table.kind not in "rp": ("is no table", "Name the table behind the view."),
+        table.is_partition: ("is a partition of another table", "Name the partitioned table."),
+        table.has_children and table.kind == "r": ("has inheritance children", "Bring the children's rows home first."),
+        table.persistence != "p": ("is unlogged or temporary", f"ALTER TABLE {spec.table} SET LOGGED;"),
+    }.get(True)
+    if problem:
+        what, cure = problem
+        yield _check(Severity.STOP, spec, "table", f"{spec.table} {what}.", "Only an ordinary, logged table can be migrated.", cure)
+
+
+def _key_column(spec: TableSpec, original: Relation) -> Iterator[Check]:
+    key = original.column(spec.partition_key)
+    candidates = [column.name for column in original.columns if column.base_type in KEY_TYPES and column.type_kind == "b"]
+    cure = f"Name one of: {', '.join(candidates)}." if candidates else "This table has no column of time to partition by."
+    if key is None:
+        yield _check(
+            Severity.STOP, spec, "partition key", f"{spec.table} has no column {spec.partition_key}.",
+            "The specification names it as the partition key.", cure,
+        )  # fmt: skip
+    elif key.base_type not in KEY_TYPES or key.type_kind != "b":
+        yield _check(
+            Severity.STOP, spec, "partition key", f"{spec.partition_key} is of type {key.type}.",
+            "Partitions by time need a key of type date, timestamp or timestamp with time zone.", cure,
+        )  # fmt: skip
+    elif key.generated:
+        yield _check(
+            Severity.STOP, spec, "partition key", f"{spec.partition_key} is a generated column.",
+            "PostgreSQL refuses generated columns in a partition key.", cure,
+        )  # fmt: skip
+
+
+# -- names and rights
+
+
+def _names(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Iterator[Check]:
+    ours = {(partition.schema, partition.name) for partition in snapshot.partitions}
+    partitions = set(migration.names_needed(spec, as_of)) - {spec.partitioned_name, spec.name}
+    for taken in snapshot.taken:
+        place = (taken.schema, taken.name)
+        if place in ours:
+            continue
+        if place == (spec.partitioned_schema, spec.partitioned_name) and not snapshot.registered:
+            yield _taken(spec, taken, "The partitioned table would get this name.")
+        elif taken.schema == spec.partition_schema and taken.name in partitions:
+            yield _taken(spec, taken, "A partition would get this name; CREATE TABLE IF NOT EXISTS would skip it silently, and inserts would fail later.")
+        elif taken.schema == spec.partition_schema and taken.name == spec.name:
+            yield _taken(spec, taken, "The partitioned table is built under this name before it is renamed.")
+        elif taken.kind == "function" and not (taken.comment or "").count("atlas_ops"):
+            yield _check(
+                Severity.STOP, spec, "name taken", f"There is a function {taken.schema}.{taken.name} already, and it is not ours.",
+                "A function of that name is installed with the migration; another signature would stand beside it.",
+                "See what calls it, then drop it.", f"DROP FUNCTION {text(name(taken.schema, taken.name))};",
+            )  # fmt: skip
+        elif taken.name in partitions:
+            yield _check(
+                Severity.WARN, spec, "same name elsewhere", f"{taken.schema}.{taken.name} is there already ({taken.kind}).",
+                "It does not stand in the way, but a list of tables by name shows both: it looks like an abandoned attempt"
+                + (f" (a partition of {taken.partition_of})." if taken.partition_of else "."),
+                "Look whether anything uses it; drop it when nothing does.",
+                f"SELECT * FROM pg_stat_user_tables WHERE schemaname = {text(sql.Literal(taken.schema))} AND relname = {text(sql.Literal(taken.name))};",
+            )  # fmt: skip
+
+
+def _taken(spec: TableSpec, taken: Taken, why: str) -> Check:
+    at = text(name(taken.schema, taken.name))
+    return _check(
+        Severity.STOP, spec, "name taken", f"The name {taken.schema}.{taken.name} is taken by a {taken.kind}.", why,
+        f"Look what it is; rename it, or drop it when nothing uses it. Or name another partitioned_table or partition_schema for {spec.name}.",
+        f"ALTER TABLE {at} RENAME TO {text(name(fit(taken.name + '_stale')))};",
+    )  # fmt: skip
+
+
+def _rights(spec: TableSpec, snapshot: Snapshot, original: Relation) -> Iterator[Check]:
+    server, table, room = snapshot.server, original.table, snapshot.partition_schema
+    role = text(name(server.role))
+    if not table.may_own:
+        yield _check(
+            Severity.STOP, spec, "rights", f"Role {server.role} does not own {spec.table} ({table.owner} does).",
+            "Only the owner reads every row and may give the copy the same owner.",
+            "Connect as the owner, or become a member of it.", f"GRANT {text(name(table.owner))} TO {role};",
+        )  # fmt: skip
+    if not table.may_select:
+        yield _check(
+            Severity.STOP, spec, "rights", f"Role {server.role} may not read {spec.table}.", "Every row must be read.",
+            "Grant it.", f"GRANT SELECT ON {spec.table} TO {role};",
+        )  # fmt: skip
+    if table.row_security and not server.bypasses_row_security and (not table.may_own or table.force_row_security):
+        yield _check(
+            Severity.STOP, spec, "row security", f"Row security applies to role {server.role} on {spec.table}.",
+            "A policy would hide rows from the copy, and they would be lost without a word.",
+            "Connect as a role with BYPASSRLS, or as the owner where row security is not forced.", f"ALTER ROLE {role} BYPASSRLS;",
+        )  # fmt: skip
+    for fk in original.constraints:
+        if not fk.may_reference:
+            yield _check(
+                Severity.STOP, spec, "rights", f"Role {server.role} may not make foreign keys to {fk.referenced}.",
+                f"The copy needs {fk.name} as the original has it.", "Grant it.", f"GRANT REFERENCES ON {fk.referenced} TO {role};",
+            )  # fmt: skip
+    if room is None:
+        return
+    if not room.may_create or not room.may_own:
+        yield _check(
+            Severity.STOP, spec, "rights",
+            f"Role {server.role} may not {'use' if room.exists else 'create'} the schema {spec.partition_schema} as its own.",
+            "The partitions lie there, closed to the application.", "Grant it, or name another partition_schema.",
+            f"GRANT CREATE ON DATABASE {text(name(server.database))} TO {role};",
+        )  # fmt: skip
+    if not room.may_create_target:
+        yield _check(
+            Severity.STOP, spec, "rights", f"Role {server.role} may not create tables in schema {spec.partitioned_schema}.",
+            "The partitioned table is to lie there.", "Grant it.",
+            f"GRANT CREATE ON SCHEMA {text(name(spec.partitioned_schema))} TO {role};",
+        )  # fmt: skip
+    if room.open_to and room.foreign_relations:
+        yield _check(
+            Severity.STOP, spec, "open schema",
+            f"The schema {spec.partition_schema} is open to {', '.join(room.open_to)} and holds {room.foreign_relations} relations that are not ours.",
+            "A partition in a schema the application reaches bypasses the policies of the partitioned table; closing this schema could "
+            "break what else lies in it.",
+            "Name a schema of its own as partition_schema, such as partitions.",
+        )  # fmt: skip
+
+
+# -- what the keys promise
+
+
+def _uniqueness(spec: TableSpec, original: Relation) -> Iterator[Check]:
+    primary = original.primary_key
+    if primary and spec.partition_key not in primary.columns:
+        old = ", ".join(primary.columns)
+        users = "; ".join(f"{reference.table} ({reference.constraint})" for reference in original.references)
+        yield _check(
+            Severity.WARN, spec, "uniqueness", f"The primary key ({old}) becomes ({old}, {spec.partition_key}).",
+            f"A unique index of a partitioned table must hold the partition key, so ({old}) alone is unique within a partition only. "
+            f"ON CONFLICT ({old}) finds no such constraint any more and fails." + (f" Relied on by {users}." if users else ""),
+            f"Before the application uses the partitioned table: ON CONFLICT ({old}, {spec.partition_key}), with the key supplied by the client.",
+        )  # fmt: skip
+    for index in original.indexes:
+        if not index.unique or index.primary or spec.partition_key in index.columns:
+            continue
+        what = f"{index.name} is unique on ({', '.join(index.columns)}), without {spec.partition_key}."
+        special = "expr" in index.columns or " WHERE " in index.tail
+        if special or spec.unique_without_key == "refuse":
+            yield _check(
+                Severity.STOP, spec, "uniqueness", what,
+                "A partitioned table can promise uniqueness only together with the partition key: duplicates could come in that were refused before."
+                + (" With an expression or a condition the key cannot be added by itself." if special else ""),
+                "Keep the promise elsewhere (a table of its own with that key)"
+                + (" and drop this index." if special else f", or accept the weaker one: unique_without_key: add_key for {spec.name}."),
+            )  # fmt: skip
+        else:
+            yield _check(
+                Severity.WARN, spec, "uniqueness", what, f"As specified it becomes unique together with {spec.partition_key} only.",
+                "Look who relies on it: ON CONFLICT, and code that expects 23505.",
+            )  # fmt: skip
+
+
+def _keys(spec: TableSpec, original: Relation, facts: KeyFacts) -> Iterator[Check]:
+    key, table = text(name(spec.partition_key)), text(name(spec.schema, spec.name))
+    query = f"SELECT count(*) FROM {table} WHERE {key} IS NULL;"
+    if facts.nulls and spec.null_keys == "refuse":
+        yield _check(
+            Severity.STOP, spec, "null keys", f"{facts.nulls:,} rows have no {spec.partition_key}.",
+            "A primary key that holds the partition key forbids NULL: these rows have no place.",
+            f"Say in the specification what becomes of them: null_keys: set_aside, or null_keys: {{value: <expression>}}.", query,
+        )  # fmt: skip
+    elif facts.nulls and spec.null_keys == "set_aside":
+        yield _check(
+            Severity.NOTE, spec, "null keys", f"{facts.nulls:,} rows have no {spec.partition_key}.",
+            f"They are set aside in {spec.partition_schema}.{spec.null_keys_name}, which verify accounts for. The application does not see them there.",
+            "Give them a key in the original when you know which.", query,
+        )  # fmt: skip
+    elif facts.nulls and spec.null_value:
+        severity = Severity.STOP if facts.unvalued_nulls else Severity.NOTE
+        yield _check(
+            severity, spec, "null keys", f"{facts.nulls:,} rows have no {spec.partition_key}; {facts.unvalued_nulls:,} get none from {spec.null_value} either.",
+            f"The copy holds {spec.null_value} in its place; the original stays as it is.",
+            "Extend the expression until every row has a value." if facts.unvalued_nulls else "", query,
+        )  # fmt: skip
+    if facts.infinite:
+        severity = Severity.NOTE if spec.default_partition else Severity.STOP
+        yield _check(
+            severity, spec, "infinite keys", f"{facts.infinite:,} rows have an infinite {spec.partition_key}.",
+            "They belong to no period: they lie in the default partition." if spec.default_partition else "No partition takes them.",
+            "" if spec.default_partition else "Allow a default partition, or correct those rows.",
+            f"SELECT count(*) FROM {table} WHERE NOT isfinite({key});",
+        )  # fmt: skip
+    share = facts.dominant_rows / facts.sampled_rows if facts.sampled_rows else 0.0
+    if share > DOMINANT_SHARE and facts.dominant_rows > 1:
+        better = [
+            column.name
+            for column in original.columns
+            if column.base_type in KEY_TYPES and column.not_null and column.name != spec.partition_key
+        ]
+        yield _check(
+            Severity.WARN, spec, "dominant value", f"{share:.0%} of the rows share one single {spec.partition_key}.",
+            "So does a column that was added late with DEFAULT now(): the whole history falls into one partition.",
+            f"Consider {' or '.join(better)} as the partition key." if better else "Look for a column that tells when the row was made.",
+            f"SELECT count(*) FROM {table} GROUP BY {key} ORDER BY 1 DESC LIMIT 5;",
+        )  # fmt: skip
+
+
+def _range(spec: TableSpec, counts: Mapping[str, int]) -> Iterator[Check]:
+    before, after = counts.get("before", 0), counts.get("after", 0)
+    if not before + after:
+        return
+    key, table = text(name(spec.partition_key)), text(name(spec.schema, spec.name))
+    what = f"{before:,} rows lie before the first partition, {after:,} after the last."
+    query = f"SELECT date_trunc('month', {key}) AS month, count(*) FROM {table} WHERE {key} < '{spec.from_}' GROUP BY 1 ORDER BY 1;"
+    if spec.default_partition:
+        yield _check(
+            Severity.NOTE, spec, "out of range", what, "They lie in the default partition, where every read of it must look.",
+            "Few are harmless. Move `from` back for months that deserve a partition.", query,
+        )  # fmt: skip
+    else:
+        yield _check(
+            Severity.STOP, spec, "out of range", what, "No partition takes them: the copy would fail or lose them.",
+            "Set default_partition: true, or widen from and until.", query,
+        )  # fmt: skip
+
+
+# -- what hangs on it
+
+
+def _relations(spec: TableSpec, original: Relation) -> Iterator[Check]:
+    for reference in original.references:
+        yield _check(
+            Severity.WARN, spec, "incoming foreign key", f"{reference.table}: {reference.definition}",
+            "It goes on pointing at the original. It cannot point at the partitioned table with this column alone: there is no unique key on it.",
+            "Side by side it keeps working as long as the original is kept; the cut-over must settle it.",
+        )  # fmt: skip
+    outgoing = [fk for fk in original.constraints if fk.kind == "f"]
+    if outgoing:
+        yield _check(
+            Severity.NOTE, spec, "foreign keys", ", ".join(f"{fk.name} to {fk.referenced}" for fk in outgoing),
+            "Made on the copy too; each partition takes SHARE ROW EXCLUSIVE on the referenced table for a few milliseconds.",
+        )  # fmt: skip
+    unvalidated = [fk.name for fk in original.constraints if not fk.validated]
+    if unvalidated:
+        yield _check(
+            Severity.WARN, spec, "unvalidated", f"Not validated on the original: {', '.join(unvalidated)}.",
+            "A partitioned table cannot carry an unvalidated foreign key on every version.", "Validate them first.",
+            "\n".join(f"ALTER TABLE {spec.table} VALIDATE CONSTRAINT {text(name(one))};" for one in unvalidated),
+        )  # fmt: skip
+    if original.triggers:
+        yield _check(
+            Severity.NOTE, spec, "triggers", ", ".join(trigger.name for trigger in original.triggers),
+            "Carried over. They do not fire while rows are copied: the copy fills tables that are not attached yet.",
+        )  # fmt: skip
+    if original.policies:
+        yield _check(
+            Severity.NOTE, spec, "policies", f"{len(original.policies)} policies, row security {'on' if original.table.row_security else 'OFF'}.",
+            "Carried over one by one, redundant ones included: none is judged unasked.",
+        )  # fmt: skip
+    if not original.table.row_security and original.policies:
+        yield _check(
+            Severity.WARN, spec, "row security", "There are policies, but row security is off: they do nothing.", "", "Switch it on, if that is meant.",
+            f"ALTER TABLE {spec.table} ENABLE ROW LEVEL SECURITY;",
+        )  # fmt: skip
+    for dependent in original.dependents:
+        yield _check(
+            Severity.WARN if dependent.detail else Severity.NOTE, spec, dependent.kind,
+            f"{dependent.name}{f' ({dependent.detail})' if dependent.detail else ''}",
+            "Bound to the original by OID: it goes on reading the original." if dependent.binds == "oid" else
+            "Names the table in its text: it goes on with whatever has that name.",
+        )  # fmt: skip
+    for publication in original.publications:
+        owned = publication.may_own or spec.publications == "leave" or publication.all_tables
+        yield _check(
+            Severity.WARN if owned else Severity.STOP, spec, "publication", f"In publication {publication.name}.",
+            "Events of the partitioned table carry the "
+            + ("partitioned table's name." if publication.via_root else "partition's name (publish_via_partition_root is off): a subscriber that filters by name sees none.")
+            + ("" if owned else " This role does not own the publication and cannot add the copy."),
+            "Ask who subscribes before the application moves." if owned else "Connect as its owner, or set publications: leave.",
+        )  # fmt: skip
+
+
+# -- what it costs
+
+
+def _cost(spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date) -> Iterator[Check]:
+    table = original.table
+    count = len(migration.periods(spec, as_of)) + spec.default_partition
+    yield _check(
+        Severity.NOTE, spec, "space", f"{table.bytes / 1e6:,.1f} MB on disk; free at least {table.bytes * SPACE_FACTOR / 1e6:,.1f} MB before you start.",
+        "Both tables stand side by side until the original is dropped.", "See the free space on the server's disk: SQL cannot tell.",
+        f"SELECT pg_size_pretty(pg_total_relation_size({text(sql.Literal(f'{spec.schema}.{spec.name}'))}));",
+    )  # fmt: skip
+    indexes = index_plans(original, spec.partition_key, spec.indexes)
+    locks = count * (len(indexes) + 1)
+    if count > MANY_PARTITIONS or locks > snapshot.server.max_locks:
+        yield _check(
+            Severity.WARN, spec, "many partitions", f"{count:,} partitions; a query that prunes none takes {locks:,} locks of {snapshot.server.max_locks:,} there are.",
+            "Planning and locking grow with the partitions a query touches.", f"A longer period than {spec.every}, or more max_locks_per_transaction.",
+        )  # fmt: skip
+    if not any(index.columns[:1] == (spec.partition_key,) and " WHERE " not in index.tail for index in original.indexes):
+        yield _check(
+            Severity.WARN, spec, "no index on the key", f"No index of {spec.table} begins with {spec.partition_key}.",
+            f"Each of the {count} parts is copied by reading the whole table once.", "Harmless on a small table; on a big one it decides the time.",
+            f"CREATE INDEX CONCURRENTLY ON {text(name(spec.schema, spec.name))} ({text(name(spec.partition_key))});",
+        )  # fmt: skip
+    invalid = [index.name for index in original.indexes if not index.valid]
+    if invalid:
+        yield _check(
+            Severity.WARN, spec, "invalid index", ", ".join(invalid), "A CREATE INDEX CONCURRENTLY that failed; it is not carried over.",
+            "Drop or rebuild it.", "\n".join(f"REINDEX INDEX CONCURRENTLY {text(name(spec.schema, one))};" for one in invalid),
+        )  # fmt: skip
+    for transaction in snapshot.transactions:
+        if transaction.seconds > OLD_TRANSACTION_S or (transaction.holds or "") in ("AccessExclusiveLock", "ExclusiveLock"):
+            yield _check(
+                Severity.WARN, spec, "long transaction",
+                f"Process {transaction.pid} ({transaction.role}, {transaction.application or 'no name'}, {transaction.state}) for {transaction.seconds:,.0f} s.",
+                "It holds back VACUUM, and its locks can make a step wait until lock_timeout.",
+                "Let it end, or end it when you know what it is.", f"SELECT pg_terminate_backend({transaction.pid});",
+            )  # fmt: skip
+    edges = bounds.periods(spec.every, spec.from_, spec.until) if spec.until else ()
+    yield _check(
+        Severity.OK, spec, "range", f"{count - spec.default_partition} partitions by {spec.every}, from {spec.from_} on"
+        + (f" ({len(edges)} as specified, the rest to stay {spec.ahead} ahead of {as_of})." if edges else "."),
+    )  # fmt: skip
