@@ -1,0 +1,2 @@
+-- The scratch goes; nothing of it may be seen in the demo database.
+DROP SCHEMA demo_build CASCADE;
