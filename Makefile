@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: demo test lab check lock clean
+.PHONY: demo test lab lock clean
 
 demo: $(BIN)/.ready
 	$(BIN)/python -m atlas_ops demo
@@ -21,6 +21,14 @@ $(BIN)/.ready: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
+
+# The newest versions that pyproject.toml allows; the comments at the top stay.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade setuptools '.[notebooks,demo,test]'
+	grep '^#' requirements.lock > build/requirements.lock
+	build/lock/bin/python -m pip freeze --all --exclude pip --exclude atlas_ops >> build/requirements.lock
+	mv build/requirements.lock requirements.lock
 
 clean:
 	rm -rf .venv records build *.egg-info

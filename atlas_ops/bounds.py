@@ -55,9 +55,7 @@ class Period:
     @property
     def label(self) -> str:
         """How the period is shown: 2024-01-05, 2024-W01 (the ISO year), 2024-01, 2024-Q1, 2024."""
-        return self._written(
-            day="{y:04}-{m:02}-{d:02}", week="{iy:04}-W{w:02}", month="{y:04}-{m:02}", q="-Q"
-        )
+        return self._written(day="{y:04}-{m:02}-{d:02}", week="{iy:04}-W{w:02}", month="{y:04}-{m:02}", q="-Q")
 
     def next(self) -> Period:
         """The period that begins where this one ends. Raises AtlasError after the year 9999."""

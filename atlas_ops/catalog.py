@@ -64,9 +64,7 @@ def rows(connection: psycopg.Connection, name: str, kind: type[Row], /, **parame
     """The rows of `sql/catalog/<name>.sql` as values of `kind`; arrays become tuples."""
 
     def frozen(**fields: Any) -> Row:
-        return kind(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-        )
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
 
     with connection.cursor(row_factory=lambda cursor: _named(cursor, frozen)) as cursor:
         return tuple(cursor.execute(sqlfile.text("catalog", name), parameters or None).fetchall())
@@ -181,7 +179,7 @@ def key_facts(connection: psycopg.Connection, spec: TableSpec, table: Table) -> 
         "key_facts",
         key=sql.Identifier(spec.partition_key),
         table=sql.Identifier(table.schema, table.name),
-        value=sql.SQL(spec.null_value or "NULL"),  # type: ignore[arg-type]  # the DBA's own expression, shown in the plan
+        value=sql.SQL(spec.null_value or "NULL"),
         percent=sql.Literal(percent),
     )
     with (
@@ -208,7 +206,7 @@ def rows_per_period(
     edges = [period.lower for period in periods] + [periods[-1].upper]
     array = sql.SQL("ARRAY[{}]::{}[]").format(
         sql.SQL(", ").join(sql.Literal(bounds.literal(edge, key.base_type)) for edge in edges),
-        sql.SQL(key.base_type),  # type: ignore[arg-type]
+        sql.SQL(key.base_type),
     )
     query = sqlfile.template(
         "rows_per_period",
@@ -217,7 +215,7 @@ def rows_per_period(
         bounds=array,
     )
     with reading(connection, f"Counting {spec.table} by {spec.every}"):
-        found = dict(connection.execute(query).fetchall())
+        found: dict[int | None, int] = dict(connection.execute(query).fetchall())
     labels = ["before", *(period.label for period in periods), "after"]
     counted = [(label, found.get(number, 0)) for number, label in enumerate(labels)]
     return [*counted, ("no key", found.get(None, 0))]

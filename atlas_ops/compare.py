@@ -41,11 +41,14 @@ def prove(
                 for made in slices:
                     proofs += made.result()
                     progress(len(proofs), len(jobs), "compared")
-            order = {(spec.name, part.label): number for number, (spec, _, part) in enumerate(jobs)}
+            order = {(str(spec.name), part.label): number for number, (spec, _, part) in enumerate(jobs)}
             proofs.sort(key=lambda proof: order[proof.table, proof.part])
             wrong = {(proof.table, proof.part) for proof in proofs if not proof.same}
             differences = [
-                found for spec, original, part in jobs if (spec.name, part.label) in wrong for found in _differences(first, spec, original, part)
+                found
+                for spec, original, part in jobs
+                if (spec.name, part.label) in wrong
+                for found in _differences(first, spec, original, part)
             ]
     except psycopg.Error as error:
         raise translate(error, "Comparing both tables") from None
@@ -64,7 +67,8 @@ def _slice(where: Session, exported: str, jobs: Sequence[tuple[TableSpec, Relati
 def _part(connection: psycopg.Connection, spec: TableSpec, original: Relation, part: Part) -> PartProof:
     started = time.perf_counter()
     sides = [
-        Figures(*_one(connection, verify.figures_query(spec, original, part, partitioned=partitioned))) for partitioned in (False, True)
+        Figures(*_whole(connection, verify.figures_query(spec, original, part, partitioned=partitioned)))
+        for partitioned in (False, True)
     ]
     keys = Keys(*_one(connection, verify.keys_query(spec, original, part)))
     return PartProof(spec.name, part.label, sides[0], sides[1], keys, time.perf_counter() - started)
@@ -79,3 +83,8 @@ def _one(connection: psycopg.Connection, query: Any) -> tuple[Any, ...]:
     row = connection.execute(query).fetchone()
     assert row is not None
     return tuple(row)
+
+
+def _whole(connection: psycopg.Connection, query: Any) -> list[int]:
+    """Counts and sums as int: sum(bigint) is numeric, which arrives as Decimal."""
+    return [int(value) for value in _one(connection, query)]

@@ -182,7 +182,7 @@ _NEXT = {
     "23505": ("Two rows have the same key.", "03 Verify counts names keys on both sides; 01 Preflight lists uniqueness that will be lost."),
     "23503": ("A referenced row is gone: it was deleted while the rows were being copied.",
               "Run 02 again with the application's writes stopped, or remove the month that failed and run again."),
-    "23514": ("A row does not fit its partition or a CHECK.", "01 Preflight counts rows out of range; rows in the default partition must move first."),
+    "23514": ("A row does not fit its partition or a CHECK.", "01 Preflight counts rows out of range; those in the default partition move first."),
     "25006": ("The transaction is read-only.", "A stage that reads never writes: this is a fault of ours, please report it."),
     "57P01": ("The server ended the connection.", "Run again: what is done stays done, the next plan is read from the catalogs."),
     "25P03": ("The connection idled in a transaction for over a minute and was ended.", "Run again."),
@@ -198,9 +198,7 @@ def translate(error: psycopg.Error, doing: str) -> AtlasError:
             why="The server, the network or this client ended it; if it was at COMMIT, the state is the one before or the one after.",
             next="Run again: the state is read anew from the catalogs, never assumed.",
         )
-    because, cure = _NEXT.get(
-        state, (type(error).__name__, "Read the server's message, cure it and run again.")
-    )
+    because, cure = _NEXT.get(state, (type(error).__name__, "Read the server's message, cure it and run again."))
     primary = (error.diag.message_primary or "").splitlines()[:1]
     where = _object(error)
     return AtlasError(

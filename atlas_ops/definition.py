@@ -35,7 +35,7 @@ def names(columns: Iterable[str]) -> sql.Composed:
 
 def raw(definition: str) -> sql.SQL:
     """A definition as PostgreSQL printed it: already quoted and qualified by the server."""
-    return sql.SQL(definition)  # type: ignore[arg-type]  # not a literal by nature: it comes from pg_get_*def
+    return sql.SQL(definition)
 
 
 def fit(identifier: str) -> str:
@@ -68,14 +68,10 @@ class IndexPlan:
         own = sql.Identifier(self.name_on(named_after or table))
         if self.constraint:
             return text(
-                sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
-                    name(schema, table), own, raw(self.constraint)
-                )
+                sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(name(schema, table), own, raw(self.constraint))
             )
         unique = sql.SQL("UNIQUE " if self.unique else "")
-        return text(
-            sql.SQL("CREATE {}INDEX {} ON {} {}").format(unique, own, name(schema, table), raw(self.tail))
-        )
+        return text(sql.SQL("CREATE {}INDEX {} ON {} {}").format(unique, own, name(schema, table), raw(self.tail)))
 
 
 def index_plans(original: Relation, key: str, wanted: Sequence[Sequence[str]]) -> tuple[IndexPlan, ...]:
@@ -86,14 +82,14 @@ def index_plans(original: Relation, key: str, wanted: Sequence[Sequence[str]]) -
     plans: list[IndexPlan] = []
     used: set[str] = set()
 
-    def add(columns: Sequence[str], ending: str, **parts: object) -> None:
+    def add(columns: Sequence[str], ending: str, constraint: str = "", tail: str = "", unique: bool = False) -> None:
         stem = suffix = "_".join([*columns, ending]) if ending != "pkey" else ending
         number = 0
         while suffix in used:
             number += 1
             suffix = f"{stem}{number}"
         used.add(suffix)
-        plans.append(IndexPlan(suffix, **parts))  # type: ignore[arg-type]
+        plans.append(IndexPlan(suffix, constraint, tail, unique))
 
     for constraint in original.constraints:
         if constraint.kind not in "pu":
@@ -125,9 +121,7 @@ def _plain(*columns: str) -> str:
     return text(sql.SQL("USING btree ({})").format(names(columns)))
 
 
-def like(
-    schema: str, table: str, model_schema: str, model: str, storage_parameters: Sequence[str] = ()
-) -> str:
+def like(schema: str, table: str, model_schema: str, model: str, storage_parameters: Sequence[str] = ()) -> str:
     """CREATE TABLE like another one, without indexes and identity: a table that can become its partition."""
     options = raw(f" WITH ({', '.join(storage_parameters)})") if storage_parameters else sql.SQL("")
     return text(
@@ -173,9 +167,7 @@ def replica_identity(schema: str, table: str, original: Relation) -> list[str]:
     """FULL and NOTHING are carried over; it is not inherited by partitions. DEFAULT needs no statement."""
     kind = {"f": "FULL", "n": "NOTHING"}.get(original.table.replica_identity)
     return (
-        [text(sql.SQL("ALTER TABLE {} REPLICA IDENTITY {}").format(name(schema, table), sql.SQL(kind)))]
-        if kind
-        else []
+        [text(sql.SQL("ALTER TABLE {} REPLICA IDENTITY {}").format(name(schema, table), sql.SQL(kind)))] if kind else []
     )
 
 
@@ -204,11 +196,7 @@ def policies(schema: str, table: str, original: Relation) -> list[str]:
 
 
 def _policy(at: sql.Composable, policy: Policy) -> str:
-    roles = (
-        sql.SQL(", ").join(sql.Identifier(role) for role in policy.roles)
-        if policy.roles
-        else sql.SQL("PUBLIC")
-    )
+    roles = sql.SQL(", ").join(sql.Identifier(role) for role in policy.roles) if policy.roles else sql.SQL("PUBLIC")
     statement = sql.SQL("CREATE POLICY {} ON {} AS {} FOR {} TO {}").format(
         name(policy.name),
         at,

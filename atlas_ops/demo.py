@@ -108,9 +108,7 @@ def build(
             )
         conn.execute(_SESSION)
         for name in ("messages", "usage_logs", "seed"):
-            conn.execute(
-                "SELECT set_config(%s, %s, true)", (f"atlas_demo.{name}", str(getattr(recipe, name)))
-            )
+            conn.execute("SELECT set_config(%s, %s, true)", (f"atlas_demo.{name}", str(getattr(recipe, name))))
         variants = () if variant == "default" else (f"variant_{variant}",)
         for chapter in (*_CHAPTERS, *variants):
             conn.execute((files("atlas_ops") / "sql" / "demo" / f"{chapter}.sql").read_bytes())
@@ -161,9 +159,7 @@ def ensure(
                 build(conn, **asdict(recipe))
             _drop(admin, DBNAME)
             admin.execute(
-                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
-                    sql.Identifier(unfinished), sql.Identifier(DBNAME)
-                )
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(unfinished), sql.Identifier(DBNAME))
             )
     return cluster.conninfo(DBNAME)
 

@@ -141,9 +141,7 @@ class Cluster:
         """The system identifier, read from the control file: the server need not run. None: no cluster."""
         try:
             with (self.data / "global" / "pg_control").open("rb") as control:
-                return int(
-                    struct.unpack("=Q", control.read(8))[0]
-                )  # the first field, in the machine's byte order
+                return int(struct.unpack("=Q", control.read(8))[0])  # the first field, in the machine's byte order
         except FileNotFoundError:
             return None
 
@@ -284,9 +282,7 @@ class Cluster:
             except BlockingIOError:
                 return
             arguments = [str(self.data), str(self.bin_dir), str(self.idle_seconds), str(held.fileno())]
-            self._detach(
-                [sys.executable, "-m", "atlas_ops.embedded", "watch", *arguments], keep=held.fileno()
-            )
+            self._detach([sys.executable, "-m", "atlas_ops.embedded", "watch", *arguments], keep=held.fileno())
 
     def _detach(self, command: list[str], *, as_server: bool = False, keep: int | None = None) -> int:
         """Run `command` as a process of its own, with the log as its output; return its pid."""
@@ -335,9 +331,7 @@ class Cluster:
     def _socket_dir(self) -> Path:
         """Where the socket lies, in a folder of mode 0700: short enough for the kernel, plain for libpq."""
         path = self.data.parent / "s"
-        if len(os.fsencode(path)) > _LONGEST_SOCKET_FOLDER or not re.fullmatch(
-            r"[\w/.-]+", str(path), re.ASCII
-        ):
+        if len(os.fsencode(path)) > _LONGEST_SOCKET_FOLDER or not re.fullmatch(r"[\w/.-]+", str(path), re.ASCII):
             digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:12]
             path = Path("/tmp") / f"atlas_ops-{os.geteuid()}-{digest}"  # noqa: S108  -- owner and mode are checked
         return path
@@ -409,12 +403,7 @@ def _command_line(pid: int) -> str:
     """The command line of a process, a space after each word; empty if it is gone or a zombie."""
     if Path("/proc/self/cmdline").exists():
         try:
-            return (
-                Path(f"/proc/{pid}/cmdline")
-                .read_bytes()
-                .replace(b"\0", b" ")
-                .decode(errors="surrogateescape")
-            )
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="surrogateescape")
         except (FileNotFoundError, ProcessLookupError):
             return ""
     listed = subprocess.run(  # noqa: S603

@@ -53,7 +53,10 @@ def execute(where: Session, plan: Plan, confirm: str, progress: Progress = silen
     if not confirmed(plan, confirm, demo=where.is_demo):
         return ()
     where = replace(
-        where, digest=plan.digest, lock_timeout_ms=plan.lock_timeout_ms, statement_timeout_ms=plan.statement_timeout_ms
+        where,
+        digest=plan.digest,
+        lock_timeout_ms=plan.lock_timeout_ms,
+        statement_timeout_ms=plan.statement_timeout_ms,
     )
     with connect(where, write=True) as guard, _alone(guard, plan):
         return _Run(where, plan, progress).steps()
@@ -66,7 +69,9 @@ def _alone(guard: psycopg.Connection, plan: Plan) -> Iterator[None]:
     # this connection only holds the lock: it idles, outside of any transaction, for as long as the plan runs
     row = guard.execute("SELECT pg_try_advisory_lock(%s, %s)", RUN_LOCK).fetchone()
     if row is None or not row[0]:
-        holders = guard.execute(sqlfile.text("catalog", "lock_holders"), {"class": RUN_LOCK[0], "object": RUN_LOCK[1]}).fetchall()
+        holders = guard.execute(
+            sqlfile.text("catalog", "lock_holders"), {"class": RUN_LOCK[0], "object": RUN_LOCK[1]}
+        ).fetchall()
         who = "; ".join(
             f"process {holder.pid} ({holder.application}, role {holder.role}), connected for {holder.seconds:.0f} s"
             for holder in (_Holder(*found) for found in holders)
@@ -80,7 +85,9 @@ def _alone(guard: psycopg.Connection, plan: Plan) -> Iterator[None]:
 
 
 def _same_target(guard: psycopg.Connection, plan: Plan) -> None:
-    found = guard.execute("SELECT system_identifier::text, current_database()::text FROM pg_control_system()").fetchone()
+    found = guard.execute(
+        "SELECT system_identifier::text, current_database()::text FROM pg_control_system()"
+    ).fetchone()
     if found != (plan.target.system_identifier, plan.target.database):
         raise AtlasError(
             what="The plan was made for another database.",
@@ -164,9 +171,14 @@ class _Run:
             try:
                 rows = _attempt(connection, step)
             except psycopg.Error as error:
-                again = error.sqlstate in TRIED_AGAIN and not step.autocommit and attempt < ATTEMPTS and not self.stop.is_set()
+                again = (
+                    error.sqlstate in TRIED_AGAIN
+                    and not step.autocommit
+                    and attempt < ATTEMPTS
+                    and not self.stop.is_set()
+                )
                 if not again:
-                    raise translate(error, f"Step \"{step.name}\"") from None
+                    raise translate(error, f'Step "{step.name}"') from None
                 states.append(str(error.sqlstate))
                 time.sleep(_pause(attempt))
             else:
@@ -177,9 +189,9 @@ class _Run:
 def _attempt(connection: psycopg.Connection, step: Step) -> int:
     """Run the statements once, in one transaction unless the step says otherwise; returns the rows inserted, updated, deleted."""
     if step.autocommit:
-        return sum(_rows(connection.execute(statement)) for statement in step.statements)  # type: ignore[arg-type]
+        return sum(_rows(connection.execute(statement)) for statement in step.statements)
     with connection.transaction():
-        return sum(_rows(connection.execute(statement)) for statement in step.statements)  # type: ignore[arg-type]
+        return sum(_rows(connection.execute(statement)) for statement in step.statements)
 
 
 def _rows(cursor: psycopg.Cursor[tuple[object, ...]]) -> int:
@@ -190,7 +202,8 @@ def _rows(cursor: psycopg.Cursor[tuple[object, ...]]) -> int:
 def _pause(attempt: int) -> float:
     """Twice as long after each attempt up to a second, times 0.5 to 1.5: two runs do not meet again at the same moment."""
     first, longest = PAUSE_S
-    return min(first * 2 ** (attempt - 1), longest) * random.uniform(0.5, 1.5)  # noqa: S311  # no secret
+    spread: float = random.uniform(0.5, 1.5)  # noqa: S311  # no secret
+    return min(first * 2.0 ** (attempt - 1), longest) * spread
 
 
 class _Stopped(Exception):

@@ -63,16 +63,17 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits over the exact SQL, its order and the target."""
+        """Eight hexadecimal digits over the exact SQL, its order and the target; the first is a letter."""
         content = {
             "stage": self.stage,
             "target": [self.target.system_identifier, self.target.database],
             "steps": [[step.name, list(step.statements), step.lane, step.autocommit] for step in self.steps],
             "lock_timeout_ms": self.lock_timeout_ms,
         }
-        return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[
-            :DIGEST_LENGTH
-        ]
+        whole = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+        # it starts at the first letter: 12345678 or 1e234567 would be a number in YAML and to papermill -p
+        first = next((at for at, digit in enumerate(whole) if digit.isalpha()), 0)
+        return whole[first : first + DIGEST_LENGTH]
 
     @property
     def additive(self) -> bool:

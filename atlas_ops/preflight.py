@@ -26,7 +26,11 @@ SPACE_FACTOR = 1.2  # heap and indexes once more, and their WAL before it is rec
 
 
 def checks(
-    spec: TableSpec, snapshot: Snapshot, as_of: date, facts: KeyFacts | None = None, counts: Mapping[str, int] | None = None
+    spec: TableSpec,
+    snapshot: Snapshot,
+    as_of: date,
+    facts: KeyFacts | None = None,
+    counts: Mapping[str, int] | None = None,
 ) -> tuple[Check, ...]:
     """Every finding for one table. Without `facts` and `counts` (reads of the whole table) those that the catalogs alone can tell."""
     found = list(_possible(spec, snapshot))
@@ -46,7 +50,9 @@ def checks(
     return tuple(found)
 
 
-def _check(severity: Severity, spec: TableSpec, check: str, what: str, why: str = "", cure: str = "", query: str = "") -> Check:
+def _check(
+    severity: Severity, spec: TableSpec, check: str, what: str, why: str = "", cure: str = "", query: str = ""
+) -> Check:
     return Check(severity, spec.name, check, what, why, cure, query)
 
 
@@ -95,21 +101,38 @@ def _possible(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
 def _kind(spec: TableSpec, original: Relation) -> Iterator[Check]:
     table = original.table
     problem = {
-        table.kind == "p": ("is partitioned already", "04 Inspect partitions reads it as it is; there is nothing to migrate."),
+        table.kind == "p": (
+            "is partitioned already",
+            "04 Inspect partitions reads it as it is; there is nothing to migrate.",
+        ),
         table.kind not in "rp": ("is no table", "Name the table behind the view."),
         table.is_partition: ("is a partition of another table", "Name the partitioned table."),
-        table.has_children and table.kind == "r": ("has inheritance children", "Bring the children's rows home first."),
+        table.has_children and table.kind == "r": (
+            "has inheritance children",
+            "Bring the children's rows home first.",
+        ),
         table.persistence != "p": ("is unlogged or temporary", f"ALTER TABLE {spec.table} SET LOGGED;"),
     }.get(True)
     if problem:
         what, cure = problem
-        yield _check(Severity.STOP, spec, "table", f"{spec.table} {what}.", "Only an ordinary, logged table can be migrated.", cure)
+        yield _check(
+            Severity.STOP,
+            spec,
+            "table",
+            f"{spec.table} {what}.",
+            "Only an ordinary, logged table can be migrated.",
+            cure,
+        )
 
 
 def _key_column(spec: TableSpec, original: Relation) -> Iterator[Check]:
     key = original.column(spec.partition_key)
-    candidates = [column.name for column in original.columns if column.base_type in KEY_TYPES and column.type_kind == "b"]
-    cure = f"Name one of: {', '.join(candidates)}." if candidates else "This table has no column of time to partition by."
+    candidates = [
+        column.name for column in original.columns if column.base_type in KEY_TYPES and column.type_kind == "b"
+    ]
+    cure = (
+        f"Name one of: {', '.join(candidates)}." if candidates else "This table has no column of time to partition by."
+    )
     if key is None:
         yield _check(
             Severity.STOP, spec, "partition key", f"{spec.table} has no column {spec.partition_key}.",
@@ -140,7 +163,11 @@ def _names(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Iterator[Check]:
         if place == (spec.partitioned_schema, spec.partitioned_name) and not snapshot.registered:
             yield _taken(spec, taken, "The partitioned table would get this name.")
         elif taken.schema == spec.partition_schema and taken.name in partitions:
-            yield _taken(spec, taken, "A partition would get this name; CREATE TABLE IF NOT EXISTS would skip it silently, and inserts would fail later.")
+            yield _taken(
+                spec,
+                taken,
+                "A partition would get this name; CREATE TABLE IF NOT EXISTS would skip it silently, and inserts would fail later.",
+            )
         elif taken.schema == spec.partition_schema and taken.name == spec.name:
             yield _taken(spec, taken, "The partitioned table is built under this name before it is renamed.")
         elif taken.kind == "function" and not (taken.comment or "").count("atlas_ops"):
@@ -260,7 +287,7 @@ def _keys(spec: TableSpec, original: Relation, facts: KeyFacts) -> Iterator[Chec
         yield _check(
             Severity.STOP, spec, "null keys", f"{facts.nulls:,} rows have no {spec.partition_key}.",
             "A primary key that holds the partition key forbids NULL: these rows have no place.",
-            f"Say in the specification what becomes of them: null_keys: set_aside, or null_keys: {{value: <expression>}}.", query,
+            "Say in the specification what becomes of them: null_keys: set_aside, or null_keys: {value: <expression>}.", query,
         )  # fmt: skip
     elif facts.nulls and spec.null_keys == "set_aside":
         yield _check(
@@ -391,7 +418,9 @@ def _cost(spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date) 
             Severity.WARN, spec, "many partitions", f"{count:,} partitions; a query that prunes none takes {locks:,} locks of {snapshot.server.max_locks:,} there are.",
             "Planning and locking grow with the partitions a query touches.", f"A longer period than {spec.every}, or more max_locks_per_transaction.",
         )  # fmt: skip
-    if not any(index.columns[:1] == (spec.partition_key,) and " WHERE " not in index.tail for index in original.indexes):
+    if not any(
+        index.columns[:1] == (spec.partition_key,) and " WHERE " not in index.tail for index in original.indexes
+    ):
         yield _check(
             Severity.WARN, spec, "no index on the key", f"No index of {spec.table} begins with {spec.partition_key}.",
             f"Each of the {count} parts is copied by reading the whole table once.", "Harmless on a small table; on a big one it decides the time.",
@@ -404,7 +433,10 @@ def _cost(spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date) 
             "Drop or rebuild it.", "\n".join(f"REINDEX INDEX CONCURRENTLY {text(name(spec.schema, one))};" for one in invalid),
         )  # fmt: skip
     for transaction in snapshot.transactions:
-        if transaction.seconds > OLD_TRANSACTION_S or (transaction.holds or "") in ("AccessExclusiveLock", "ExclusiveLock"):
+        if transaction.seconds > OLD_TRANSACTION_S or (transaction.holds or "") in (
+            "AccessExclusiveLock",
+            "ExclusiveLock",
+        ):
             yield _check(
                 Severity.WARN, spec, "long transaction",
                 f"Process {transaction.pid} ({transaction.role}, {transaction.application or 'no name'}, {transaction.state}) for {transaction.seconds:,.0f} s.",

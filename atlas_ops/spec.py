@@ -6,16 +6,13 @@ the reader. What is wrong is refused here, before a connection is opened, all at
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
 from datetime import date
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -29,25 +26,16 @@ from pydantic import (
     model_validator,
 )
 from pydantic.dataclasses import dataclass
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import DuplicateKeyError, RoundTripConstructor
-from ruamel.yaml.error import MarkedYAMLError
 
+from atlas_ops import yamlfile
 from atlas_ops.bounds import MOST_PERIODS, Every, Period, aligned, period_of, periods
 from atlas_ops.errors import AtlasError
+from atlas_ops.yamlfile import Fault, names_a_secret, refuse, refuse_together, shown
 
 FOLDER = Path("parameters")
 FOLDER_VARIABLE = "ATLAS_OPS_PARAMETERS"
 MOST_BYTES_OF_A_NAME = 63
 """NAMEDATALEN - 1. PostgreSQL cuts a longer name short with a mere NOTICE, and two names may become one."""
-
-_MOST_BYTES_OF_A_FILE = 1_000_000
-_MOST_NODES_OF_A_FILE = 10_000
-_DEEPEST = 20
-_MOST_SHOWN = 100
 
 
 # What a key may hold
@@ -78,12 +66,10 @@ def _short_enough(name: str) -> str:
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
-        _refuse(
-            "It holds half a character, which no UTF-8 text can.", "Write the name as the catalog has it."
-        )
+        refuse("It holds half a character, which no UTF-8 text can.", "Write the name as the catalog has it.")
     if size > MOST_BYTES_OF_A_NAME:
-        _refuse(
-            f"The name {_shown(name)} is {size} bytes long; PostgreSQL keeps {MOST_BYTES_OF_A_NAME}.",
+        refuse(
+            f"The name {shown(name)} is {size} bytes long; PostgreSQL keeps {MOST_BYTES_OF_A_NAME}.",
             f"Use a name of at most {MOST_BYTES_OF_A_NAME} bytes.",
         )
     return name
@@ -94,20 +80,20 @@ def _parse_name(value: object, handler: ValidatorFunctionWrapHandler) -> Name:
         return value
     written: str = handler(value)
     if not _ONE_NAME.fullmatch(written):
-        _refuse("It is no SQL identifier.", "Quote a name that is not plain: '\"My Column\"'.")
+        refuse("It is no SQL identifier.", "Quote a name that is not plain: '\"My Column\"'.")
     return _name(written)
 
 
-def _qualified(written: str) -> tuple[Name, Name]:
+def qualified(written: str) -> tuple[Name, Name]:
     """Schema and name of a table written as in SQL; a bare name lies in public."""
     found = _QUALIFIED.fullmatch(written)
     if not found:
-        _refuse("It is no table's name.", 'Write table, schema.table or, quoted, \'"My Schema"."My Table"\'.')
+        refuse("It is no table's name.", 'Write table, schema.table or, quoted, \'"My Schema"."My Table"\'.')
     return _name(found[1] or "public"), _name(found[2])
 
 
 def _parse_table(value: str) -> str:
-    _qualified(value)
+    qualified(value)
     return value
 
 
@@ -117,7 +103,7 @@ def _parse_day(value: object) -> object:
         try:
             return date.fromisoformat(value)
         except ValueError:
-            _refuse("There is no such day.", None)
+            refuse("There is no such day.", None)
     return value
 
 
@@ -138,9 +124,7 @@ _DURATION = r"(\d{1,9}) ?(ms|s|min|h|d)"
 def _milliseconds(duration: str) -> int:
     found = re.fullmatch(_DURATION, duration, re.ASCII)
     if not found:
-        _refuse(
-            "A duration is a whole number and a unit of ms, s, min, h or d, as PostgreSQL writes it.", None
-        )
+        refuse("A duration is a whole number and a unit of ms, s, min, h or d, as PostgreSQL writes it.", None)
     return int(found[1]) * _MILLISECONDS[found[2]]
 
 
@@ -148,10 +132,8 @@ def _bounded(least: str, most: str) -> BeforeValidator:
     """A duration between two others."""
 
     def check(value: object) -> object:
-        if isinstance(value, str) and not (
-            _milliseconds(least) <= _milliseconds(value) <= _milliseconds(most)
-        ):
-            _refuse(f"It must lie between {least} and {most}.", None)
+        if isinstance(value, str) and not (_milliseconds(least) <= _milliseconds(value) <= _milliseconds(most)):
+            refuse(f"It must lie between {least} and {most}.", None)
         return value
 
     return BeforeValidator(check)
@@ -163,7 +145,7 @@ def _parse_expression(value: str) -> str:
     depth = [rest[: i + 1].count("(") - rest[: i + 1].count(")") for i in range(len(rest))]
     balanced = not depth or (min(depth) >= 0 and depth[-1] == 0)
     if not value.strip() or re.search(r"\\|\0", value) or re.search(r"['\";$]|--|/\*", rest) or not balanced:
-        _refuse(
+        refuse(
             "It must be one whole SQL expression, without ; comments, $ or backslashes.",
             "Write null_keys: {value: \"coalesce(edited_at, '2024-01-01 00:00:00+00')\"}",
         )
@@ -173,25 +155,25 @@ def _parse_expression(value: str) -> str:
 def _parse_null_keys(value: object) -> object:
     if isinstance(value, Mapping):
         if set(value) != {"value"} or not isinstance(value["value"], str):
-            _refuse("The map must hold value and nothing else, an SQL expression.", None)
+            refuse("The map must hold value and nothing else, an SQL expression.", None)
         return KeyFrom(value=_parse_expression(value["value"]))
     return value
 
 
 def _parse_indexes(value: object) -> object:
     if isinstance(value, list | tuple) and any(isinstance(index, str) for index in value):
-        _refuse("Each index is a list of its own, even if of one column.", None)
+        refuse("Each index is a list of its own, even if of one column.", None)
     return value
 
 
-_Text = Annotated[str, Field(strict=True)]
-_TableText = Annotated[_Text, WrapValidator(lambda value, handler: _parse_table(handler(value)))]
-_NameText = Annotated[_Text, WrapValidator(_parse_name)]
+Text = Annotated[str, Field(strict=True)]
+TableText = Annotated[Text, WrapValidator(lambda value, handler: _parse_table(handler(value)))]
+NameText = Annotated[Text, WrapValidator(_parse_name)]
 _Day = Annotated[date, Field(strict=True), BeforeValidator(_parse_day)]
-_Flag = Annotated[bool, Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
 _Count = Annotated[int, Field(strict=True, ge=1, le=MOST_PERIODS)]
 _Workers = Annotated[int, Field(strict=True, ge=1, le=8)]
-_Index = Annotated[tuple[_NameText, ...], Field(min_length=1, max_length=32)]
+_Index = Annotated[tuple[NameText, ...], Field(min_length=1, max_length=32)]
 _Duration = Field(json_schema_extra={"pattern": f"^{_DURATION}$"})
 _LOCK = ("1ms", "60s")
 _STATEMENT = ("1s", "20d")
@@ -204,7 +186,7 @@ _STATEMENT = ("1s", "20d")
 class KeyFrom:
     """Where a row without a partition key takes one from."""
 
-    value: _Text = Field(description="an SQL expression over the row's columns")
+    value: Text = Field(description="an SQL expression over the row's columns")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid", populate_by_name=True))
@@ -214,16 +196,16 @@ class TableSpec:
     Made by `load`, `tables_from` and `find_specs`, which raise AtlasError; its constructor raises pydantic's.
     """
 
-    table: _TableText = Field(
+    table: TableText = Field(
         description="the table to partition, as in SQL: name, schema.name or quoted; public if bare",
         examples=["public.messages"],
     )
-    partitioned_table: _TableText | None = Field(
+    partitioned_table: TableText | None = Field(
         default=None,
         description="the partitioned table's name until the cut-over; left out: the table's and _partitioned",
         examples=["public.messages_partitioned"],
     )
-    partition_key: _NameText = Field(
+    partition_key: NameText = Field(
         description="a column's name: its time (of type timestamptz, timestamp or date) decides",
         examples=["created_at"],
     )
@@ -253,13 +235,13 @@ class TableSpec:
         description=f"a whole number, 1 to {MOST_PERIODS}: past partitions kept; null keeps all",
         examples=[24],
     )
-    partition_schema: _NameText = Field(
+    partition_schema: NameText = Field(
         default="partitions",
         validate_default=True,  # into a Name
         description="a schema's name, for the partitions: one where the application's roles have no USAGE",
         examples=["partitions"],
     )
-    default_partition: _Flag = Field(
+    default_partition: Flag = Field(
         default=True,
         description="true or false: whether a DEFAULT partition takes the rows that no other takes",
         examples=[True],
@@ -290,17 +272,17 @@ class TableSpec:
         description="a whole number, 1 to 8: connections that copy at the same time",
         examples=[2],
     )
-    lock_timeout: Annotated[_Text, _bounded(*_LOCK), _Duration] = Field(
+    lock_timeout: Annotated[Text, _bounded(*_LOCK), _Duration] = Field(
         default="100ms",
         description=f"a duration, {_LOCK[0]} to {_LOCK[1]}: how long a step waits for a lock",
         examples=["100ms"],
     )
-    statement_timeout: Annotated[_Text, _bounded(*_STATEMENT), _Duration] = Field(
+    statement_timeout: Annotated[Text, _bounded(*_STATEMENT), _Duration] = Field(
         default="6h",
         description=f"a duration, {_STATEMENT[0]} to {_STATEMENT[1]}: how long one statement may run",
         examples=["6h"],
     )
-    workload: Annotated[_Text, Field(min_length=1)] | None = Field(
+    workload: Annotated[Text, Field(min_length=1)] | None = Field(
         default=None,
         description="a path, from the folder of the parameters file: the queries to measure",
         examples=["workloads/atlas.yml"],
@@ -314,24 +296,22 @@ class TableSpec:
     @property
     def schema(self) -> Name:
         """The schema of the table."""
-        return _qualified(self.table)[0]
+        return qualified(self.table)[0]
 
     @property
     def name(self) -> Name:
         """The table's own name; the partitions are named after it."""
-        return _qualified(self.table)[1]
+        return qualified(self.table)[1]
 
     @property
     def partitioned_schema(self) -> Name:
         """The schema of the partitioned table: the table's own, unless partitioned_table names another."""
-        return _qualified(self.partitioned_table)[0] if self.partitioned_table else self.schema
+        return qualified(self.partitioned_table)[0] if self.partitioned_table else self.schema
 
     @property
     def partitioned_name(self) -> Name:
         """The name of the partitioned table until the cut-over."""
-        return (
-            _qualified(self.partitioned_table)[1] if self.partitioned_table else self._derived("partitioned")
-        )
+        return qualified(self.partitioned_table)[1] if self.partitioned_table else self._derived("partitioned")
 
     @property
     def default_name(self) -> Name:
@@ -367,7 +347,7 @@ class TableSpec:
         size = len(name.encode())
         if size > MOST_BYTES_OF_A_NAME:
             raise AtlasError(
-                what=f"{_shown(name)} is {size} bytes long.",
+                what=f"{shown(name)} is {size} bytes long.",
                 why=f"PostgreSQL keeps {MOST_BYTES_OF_A_NAME} bytes of a name and would cut this one short.",
                 next="Rename the table to a shorter name before it is partitioned.",
             )
@@ -378,7 +358,7 @@ class TableSpec:
         """What no key can say alone. All faults are told together."""
         faults = list(_faults_between_keys(self))
         if faults:
-            raise PydanticCustomError("between keys", "keys disagree", {"faults": faults})
+            refuse_together(faults)
         return self
 
 
@@ -403,9 +383,7 @@ class Settings(BaseModel):
         description="text, the digest of the plan you approve (in quotes); empty shows the plan only",
         examples=[""],
     )
-    as_of: Annotated[
-        str, Field(strict=True, pattern=r"^(\d{4}-\d\d-\d\d)?$"), AfterValidator(_parse_as_of)
-    ] = Field(
+    as_of: Annotated[str, Field(strict=True, pattern=r"^(\d{4}-\d\d-\d\d)?$"), AfterValidator(_parse_as_of)] = Field(
         default="",
         description="the day to plan from, as YYYY-MM-DD; empty: today, UTC",
         examples=["2026-11-23"],
@@ -420,16 +398,16 @@ def load(path: Path, also: Collection[str] = ()) -> Settings:
 
     Raises AtlasError with the line of every fault.
     """
-    read = _read(path)
+    read = yamlfile.read(path, _FORM)
     known = [*Settings.model_fields, *also]
-    faults = [_unknown((key,), known) for key in read.data if key not in known]
+    faults = [_FORM.unknown((key,), known) for key in read.data if key not in known]
     try:
         settings = Settings.model_validate({key: read.data[key] for key in known if key in read.data})
     except ValidationError as error:
-        _stop(str(path), [*faults, *_faults(error)], read.lines)
+        yamlfile.stop(str(path), [*faults, *_FORM.faults(error)], read.lines)
     faults += _twice(settings.tables)
     if faults:
-        _stop(str(path), faults, read.lines)
+        yamlfile.stop(str(path), faults, read.lines)
     tables = tuple(_beside(spec, path.parent) for spec in settings.tables)
     return settings.model_copy(update={"tables": tables})
 
@@ -444,10 +422,10 @@ def tables_from(
     try:
         specs = Settings.model_validate({"database": "demo", "tables": value}).tables
     except ValidationError as error:
-        _stop(source, _faults(error), {})
+        yamlfile.stop(source, _FORM.faults(error), {})
     faults = _twice(specs)
     if faults:
-        _stop(source, faults, {})
+        yamlfile.stop(source, faults, {})
     return specs if folder is None else tuple(_beside(spec, folder) for spec in specs)
 
 
@@ -465,7 +443,7 @@ def find_specs(database: str, tables: object, folder: Path = FOLDER) -> tuple[Ta
     path = _file_for(database, found) if found else None
     if path is None:
         raise _no_file(database, found or folder)
-    settings = load(path, also=[key for key in _read(path).data if not _names_a_secret(key)])
+    settings = load(path, also=[key for key in yamlfile.read(path, _FORM).data if not names_a_secret(key)])
     if settings.database != database:
         raise AtlasError(
             what=f"{path} is for database {settings.database}, not {database}.",
@@ -515,13 +493,13 @@ def _databases(folder: Path) -> Iterator[tuple[Path, object]]:
     """Which file of the folder is for which database; a file that cannot be read is for none."""
     for path in sorted(folder.glob("*.yml")):
         try:
-            yield path, _read(path).data.get("database")
+            yield path, yamlfile.read(path, _FORM).data.get("database")
         except AtlasError:
             continue
 
 
 def _no_file(database: str, folder: Path) -> AtlasError:
-    there = ", ".join(f"{path.name} ({_shown(name)})" for path, name in _databases(folder)) or "none"
+    there = ", ".join(f"{path.name} ({shown(name)})" for path, name in _databases(folder)) or "none"
     return AtlasError(
         what=f"There is no {folder / database}.yml.",
         why=f"tables is empty, so they are read from the file for database {database}. Files there: {there}.",
@@ -531,148 +509,14 @@ def _no_file(database: str, folder: Path) -> AtlasError:
 
 def _check_database(database: object) -> None:
     if not isinstance(database, str) or not re.fullmatch(_SERVICE, database):
-        _stop("the parameters cell", [_bad_value(("database",), database)], {})
+        yamlfile.stop("the parameters cell", [_FORM.bad_value(("database",), database)], {})
 
 
 def _beside(spec: TableSpec, folder: Path) -> TableSpec:
     return replace(spec, workload=str(folder / spec.workload)) if spec.workload else spec
 
 
-# YAML
-
-
-@plain_dataclass(frozen=True, slots=True)
-class _Reading:
-    """A file's plain data, and the line of each key and item by its path."""
-
-    data: dict[Any, Any]
-    lines: dict[tuple[Any, ...], int]
-
-
-class _Constructor(RoundTripConstructor):
-    """Leaves dates as text: 2024-02-30 is then refused in our words, and with its line."""
-
-
-_Constructor.add_constructor("tag:yaml.org,2002:timestamp", RoundTripConstructor.construct_yaml_str)
-
-
-def _read(path: Path) -> _Reading:
-    text = _text(path)
-    yaml = YAML(typ="rt", pure=True)
-    yaml.Constructor = _Constructor
-    try:
-        tree = yaml.load(text)
-    except MarkedYAMLError as error:
-        raise _bad_yaml(path, error) from None
-    except Exception as error:  # a tag that does not fit its value: ruamel raises whatever its conversion did
-        deep = isinstance(error, RecursionError)
-        raise AtlasError(
-            what=f"{path} cannot be read as YAML.",
-            why="It is nested too deep."
-            if deep
-            else "It holds a character or a value that YAML does not allow.",
-            next=f"Write it as\n{_example()}",
-        ) from None
-    lines: dict[tuple[Any, ...], int] = {}
-    data = _plain(tree, (), lines, path)
-    if not isinstance(data, dict):
-        raise AtlasError(
-            what=f"{path} is {'empty' if data is None else 'not a map of keys'}.",
-            why="A parameters file is a map whose keys are database and tables.",
-            next=f"Write it as\n{_example()}",
-        )
-    return _Reading(data, lines)
-
-
-def _text(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise AtlasError(
-            what=f"{path} cannot be read.",
-            why=(error.strerror if isinstance(error, OSError) else None) or "The path is no path.",
-            next="Name a file that is there and that you may read.",
-        ) from None
-    if len(raw) > _MOST_BYTES_OF_A_FILE:
-        raise _too_large(path)
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise AtlasError(
-            what=f"{path} line {line}: this is not UTF-8.",
-            why="YAML is read as UTF-8; another encoding would change names without a word.",
-            next="Save the file as UTF-8.",
-        ) from None
-
-
-def _too_large(path: Path) -> AtlasError:
-    return AtlasError(
-        what=f"{path} is too large for a parameters file.",
-        why=f"It holds over {_MOST_BYTES_OF_A_FILE:,} bytes or {_MOST_NODES_OF_A_FILE:,} values, or itself.",
-        next="Name the parameters file, or write one file a database.",
-    )
-
-
-def _plain(node: object, path: tuple[Any, ...], lines: dict[tuple[Any, ...], int], file: Path) -> Any:
-    """Plain Python data out of ruamel's; notes the line of each key and item."""
-    if len(lines) > _MOST_NODES_OF_A_FILE or len(path) > _DEEPEST:  # aliases of aliases, or of itself
-        raise _too_large(file)
-    if isinstance(node, CommentedMap):
-        for key in node:
-            lines[*path, key] = _line(node, key, node.lc.key)
-        return {key: _plain(value, (*path, key), lines, file) for key, value in node.items()}
-    if isinstance(node, CommentedSeq):
-        for i in range(len(node)):
-            lines[*path, i] = _line(node, i, node.lc.item)
-        return [_plain(value, (*path, i), lines, file) for i, value in enumerate(node)]
-    for kind in (str, bool, int, float):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
-
-
-def _line(node: Any, key: object, position: Any) -> int:
-    try:
-        return int(position(key)[0]) + 1
-    except (KeyError, TypeError):  # a key merged in by << stands elsewhere; a tag may lose the place
-        return int(node.lc.line) + 1
-
-
-def _bad_yaml(path: Path, error: MarkedYAMLError) -> AtlasError:
-    """YAML's own words, except that its quotations of the file (which may hold anything) are left out."""
-    mark = error.problem_mark or error.context_mark
-    place = f"{path} line {mark.line + 1}" if mark else str(path)
-    problem = str(error.problem or error.context or "it cannot be read")
-    if isinstance(error, DuplicateKeyError):
-        key = problem.partition('"')[2].partition('"')[0]
-        return AtlasError(
-            what=f"{place}: the key {_shown(key)} stands there twice.",
-            why="Only one of the two could count, and readers of YAML differ on which.",
-            next="Remove one of them.",
-        )
-    if r"'\t'" in problem:
-        return AtlasError(
-            what=f"{place}: a tab.",
-            why="YAML allows no tab where a line is indented or a value begins.",
-            next="Indent with spaces.",
-        )
-    return AtlasError(
-        what=f"{place}: this is not YAML.",
-        why=problem[:1].upper() + problem[1:] + ".",
-        next="Check the indentation, the colons and the quotes of this line and the one before.",
-    )
-
-
 # Faults, in our words
-
-
-@plain_dataclass(frozen=True, slots=True)
-class _Fault:
-    path: tuple[Any, ...]
-    what: str
-    why: str
-    next: str
 
 
 _OTHER_WORDS = {
@@ -693,13 +537,21 @@ _OTHER_WORDS = {
 }
 """What others (pg_partman among them) call what we call otherwise."""
 
+_FORM = yamlfile.Form(
+    kind="parameters file",
+    items="tables",
+    item="table",
+    item_is="A table's specification",
+    example=_example(),
+    items_example=f"tables:{_ONE_TABLE}",
+    top_keys="database and tables",
+    top=Settings.model_fields,
+    keys=cast(Any, TableSpec).__pydantic_fields__,
+    other_words=_OTHER_WORDS,
+)
 
-def _refuse(why: str, next: str | None) -> NoReturn:
-    """Refuse the value at hand; `next` None is the key's own example."""
-    raise PydanticCustomError("refused", "{why}", {"why": why, "next": next})
 
-
-def _faults_between_keys(spec: TableSpec) -> Iterator[_Fault]:
+def _faults_between_keys(spec: TableSpec) -> Iterator[Fault]:
     every, first, until = spec.every, spec.from_, spec.until
     checks: list[tuple[str, Callable[[], object]]] = [
         ("from", lambda: aligned(every, first, "from")),
@@ -720,7 +572,7 @@ def _faults_between_keys(spec: TableSpec) -> Iterator[_Fault]:
         except AtlasError as stop:
             if stop.what not in told:
                 told.add(stop.what)
-                yield _Fault((key,), stop.what, stop.why, stop.next)
+                yield Fault((key,), stop.what, stop.why, stop.next)
 
 
 def _two_tables(spec: TableSpec) -> None:
@@ -729,7 +581,7 @@ def _two_tables(spec: TableSpec) -> None:
         spec.name,
     ):
         raise AtlasError(
-            what=f"partitioned_table is {_shown(spec.partitioned_table)}, the table itself.",
+            what=f"partitioned_table is {shown(spec.partitioned_table)}, the table itself.",
             why="Both stand side by side until the cut-over, which swaps their names.",
             next="Leave partitioned_table out, or write another name.",
         )
@@ -738,7 +590,7 @@ def _two_tables(spec: TableSpec) -> None:
 def _no_system_schema(spec: TableSpec) -> None:
     if spec.partition_schema.startswith("pg_") or spec.partition_schema == "information_schema":
         raise AtlasError(
-            what=f"partition_schema is {_shown(spec.partition_schema)}.",
+            what=f"partition_schema is {shown(spec.partition_schema)}.",
             why="PostgreSQL keeps that schema for itself.",
             next="Write partition_schema: partitions",
         )
@@ -748,191 +600,26 @@ def _no_index_twice(spec: TableSpec) -> None:
     for i, index in enumerate(spec.indexes):
         if len(set(index)) < len(index) or index in spec.indexes[:i]:
             raise AtlasError(
-                what=f"indexes holds {_shown(', '.join(index))}, where something stands twice.",
+                what=f"indexes holds {shown(', '.join(index))}, where something stands twice.",
                 why="A column again in one index, or an index again, costs every write and serves no read.",
                 next="Remove one of the two.",
             )
 
 
-def _twice(specs: Sequence[TableSpec]) -> list[_Fault]:
+def _twice(specs: Sequence[TableSpec]) -> list[Fault]:
     """Tables that would be in each other's way: the same one, or partitions of the same name."""
-    faults: list[_Fault] = []
+    faults: list[Fault] = []
     tables: set[tuple[str, str]] = set()
     partitions: set[tuple[str, str]] = set()
     for i, spec in enumerate(specs):
-        what = f"table is {_shown(spec.table)}, and so it is further up."
+        what = f"table is {shown(spec.table)}, and so it is further up."
         if (spec.schema, spec.name) in tables:
             why, next = "A table has one specification.", "Remove one of the two."
-            faults.append(_Fault(("tables", i, "table"), what, why, next))
+            faults.append(Fault(("tables", i, "table"), what, why, next))
         elif (spec.partition_schema, spec.name) in partitions:
-            what = f"table is {_shown(spec.table)}, and one of the same name stands further up."
-            why = (
-                f"The partitions of both would have the same names in schema {_shown(spec.partition_schema)}."
-            )
-            faults.append(
-                _Fault(("tables", i, "table"), what, why, "Give one of them its own partition_schema.")
-            )
+            what = f"table is {shown(spec.table)}, and one of the same name stands further up."
+            why = f"The partitions of both would have the same names in schema {shown(spec.partition_schema)}."
+            faults.append(Fault(("tables", i, "table"), what, why, "Give one of them its own partition_schema."))
         tables.add((spec.schema, spec.name))
         partitions.add((spec.partition_schema, spec.name))
     return faults
-
-
-def _faults(error: ValidationError) -> list[_Fault]:
-    """What pydantic found, in our words; a union refuses once a member, and is told once."""
-    told: dict[tuple[tuple[Any, ...], str], _Fault] = {}
-    for details in error.errors(include_url=False):
-        for fault in _told(details):
-            told.setdefault((fault.path, fault.what), fault)
-    return list(told.values())
-
-
-def _told(details: ErrorDetails) -> Iterator[_Fault]:
-    path, value, context = details["loc"], details["input"], details.get("ctx", {})
-    path = (
-        *path[:3],
-        *(part for part in path[3:] if isinstance(part, int)),
-    )  # without the members of a union
-    match details["type"]:
-        case "between keys":
-            yield from (replace(fault, path=(*path, *fault.path)) for fault in context["faults"])
-        case "unexpected_keyword_argument" | "extra_forbidden" | "invalid_key":
-            yield _unknown(path, list(_fields(path)))
-        case "missing":
-            yield _missing(path)
-        case "dataclass_type" if len(path) == len(("tables", 0)):
-            yield _Fault(
-                path,
-                f"a table is {_shown(value)}.",
-                "A table's specification is a map of keys.",
-                f"Write {_written('tables', Settings.model_fields['tables'])}",
-            )
-        case "refused":
-            yield _bad_value(path, value, context["why"], context["next"])
-        case "too_short" if value:
-            return  # pydantic counts the items that passed; those that did not are told themselves
-        case "string_type" if isinstance(value, int | float):
-            yield _bad_value(path, value, next=f"Write the value of {_key_of(path)} in quotes.")
-        case "int_type" if isinstance(value, str) and value.isdecimal():
-            yield _bad_value(path, value, next=f"Write the value of {_key_of(path)} without quotes.")
-        case _:
-            yield _bad_value(path, value)
-
-
-def _missing(path: tuple[Any, ...]) -> _Fault:
-    key, field = path[-1], _fields(path)[path[-1]]
-    return _Fault(
-        path,
-        f"{key} is missing.",
-        f"{key} is {field.description}.",
-        f"Write {_written(key, field)}",
-    )
-
-
-def _bad_value(path: tuple[Any, ...], value: object, why: str = "", next: str | None = None) -> _Fault:
-    key = _key_of(path)
-    field = _fields(path)[key]
-    inside = path[-1] != key
-    return _Fault(
-        path,
-        f"{key} {'holds' if inside else 'is'} {_shown(value)}.",
-        f"{why} {key} takes {field.description}.".strip(),
-        next or f"Write {_nearest(key, field, value)}",
-    )
-
-
-def _unknown(path: tuple[Any, ...], known: Sequence[str]) -> _Fault:
-    key = path[-1]
-    what = f"{key if isinstance(key, str) and key.isidentifier() else _shown(key)} is not a key known here."
-    if _names_a_secret(key):
-        why = "What stands here ends up in records and repositories: no password, no connection string."
-        return _Fault(path, what, why, "Remove it; libpq reads the password from the file PGPASSFILE names.")
-    other = _OTHER_WORDS.get(str(key), "")
-    meant = [other] if other in known else get_close_matches(str(key), known, n=1)
-    if meant:
-        next = f"Did you mean {meant[0]}?"
-    elif key in _fields(("tables", 0, key)):
-        next = f"Write {key} under its table, one step further in."
-    else:
-        next = "Remove it."
-    return _Fault(path, what, f"The keys here are {', '.join(known)}.", next)
-
-
-def _names_a_secret(key: object) -> bool:
-    return bool(re.search(r"pass|pwd|secret|token|credential|api_?key|dsn|conninfo", str(key), re.IGNORECASE))
-
-
-def _fields(path: Sequence[Any]) -> dict[str, FieldInfo]:
-    """The fields of the map that `path` lies in, by the key a DBA writes.
-
-    A path is (key,) or ("tables", 0, key, item...).
-    """
-    fields: dict[str, FieldInfo] = (
-        Settings.model_fields if len(path) == 1 else cast(Any, TableSpec).__pydantic_fields__
-    )
-    return {field.alias or name: field for name, field in fields.items()}
-
-
-def _key_of(path: tuple[Any, ...]) -> str:
-    """The key a fault lies under: what follows it in the path are items."""
-    return str(path[0] if len(path) == 1 else path[2])
-
-
-def _nearest(key: str, field: FieldInfo, value: object) -> str:
-    """The choice that looks most like `value`, else the key's example."""
-    choices = _choices(field.annotation)
-    found = get_close_matches(value.lower(), choices, n=1) if isinstance(value, str) else []
-    return f"{key}: {found[0]}" if found else _written(key, field)
-
-
-def _choices(annotation: Any) -> list[str]:
-    if isinstance(annotation, type) and issubclass(annotation, Every):
-        return list(Every)
-    members = get_args(annotation)
-    if get_origin(annotation) is Literal:
-        return list(members)
-    return [choice for member in members for choice in _choices(member)]
-
-
-def _written(key: str, field: FieldInfo) -> str:
-    """The key with its example, as YAML."""
-    if key == "tables":
-        return f"tables:{_ONE_TABLE}"
-    [example, *_] = field.examples or [""]
-    return f"{key}: {example if isinstance(example, str) else json.dumps(example)}"
-
-
-def _shown(value: object) -> str:
-    """A value in an error: short, on one line, printable, and never one that may hold a password."""
-    if value is None:
-        return "empty (null)"
-    if isinstance(value, Mapping | list | tuple):
-        return f"{'a' if value else 'an empty'} {'map' if isinstance(value, Mapping) else 'list'}"
-    if not isinstance(value, str):
-        return json.dumps(value) if isinstance(value, bool) else str(value)[:_MOST_SHOWN]
-    if re.search(r"://|\bpass\w*\s*=", value, re.IGNORECASE):
-        return "a connection string (not shown)"
-    short = value if len(value) <= _MOST_SHOWN else value[:_MOST_SHOWN] + "…"
-    quoted = json.dumps(short, ensure_ascii=False)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in quoted)
-
-
-def _stop(source: str, faults: Sequence[_Fault], lines: Mapping[tuple[Any, ...], int]) -> NoReturn:
-    """Raise the faults of `source` as one error, in the order of their lines."""
-    placed = sorted(((_place(fault.path, lines), fault) for fault in faults), key=lambda pair: pair[0])
-    if len(placed) == 1:
-        [((_, place), fault)] = placed
-        raise AtlasError(f"{source}{place}: {fault.what}", fault.why, fault.next) from None
-    raise AtlasError(
-        what=f"{source} has {len(placed)} faults.",
-        why="\n".join(f"{place[1:]}: {fault.what} {fault.why}" for (_, place), fault in placed),
-        next="\n".join(f"{place[1:]}: {fault.next}" for (_, place), fault in placed),
-    ) from None
-
-
-def _place(path: tuple[Any, ...], lines: Mapping[tuple[Any, ...], int]) -> tuple[int, str]:
-    """Where a fault stands: its line in a file, else the number of its table."""
-    if lines:
-        line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), 1)
-        return line, f" line {line}"
-    table = next((part for part in path if isinstance(part, int)), None)
-    return (0, "") if table is None else (table, f" table {table + 1}")

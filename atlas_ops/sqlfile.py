@@ -18,11 +18,9 @@ def text(folder: str, name: str) -> str:
 
 def names(folder: str) -> list[str]:
     """The names of the files in a folder, without `.sql`, sorted."""
-    return sorted(
-        entry.name.removesuffix(".sql") for entry in (ROOT / folder).iterdir() if entry.name.endswith(".sql")
-    )
+    return sorted(entry.name.removesuffix(".sql") for entry in (ROOT / folder).iterdir() if entry.name.endswith(".sql"))
 
 
 def template(name: str, **parts: sql.Composable) -> sql.Composed:
     """`sql/template/<name>.sql` with its `{part}`s filled in; a part is an Identifier, a Literal or composed of them."""
-    return sql.SQL(text("template", name)).format(**parts)  # type: ignore[arg-type]  # the text is ours, from the package
+    return sql.SQL(text("template", name)).format(**parts)

@@ -30,7 +30,8 @@ NAMED_DIFFERENCES = 20
 
 # Types whose values are identical where they are equal, so that their own hash sees every difference.
 EXACT = frozenset(
-    "bool char int2 int4 int8 oid uuid date time timestamp timestamptz bytea name text varchar pg_lsn xid8 macaddr macaddr8".split()
+    {"bool", "char", "int2", "int4", "int8", "oid", "uuid", "date", "time", "timestamp", "timestamptz"}
+    | {"bytea", "name", "text", "varchar", "pg_lsn", "xid8", "macaddr", "macaddr8"}
 )
 COLLATED = frozenset({"text", "varchar", "name"})
 
@@ -83,7 +84,9 @@ class PartProof:
     def same_keys(self) -> bool:
         """The same keys: by digest, and by joining them in both directions."""
         return (
-            self.original.keys == self.partitioned.keys and not self.keys.only_original and not self.keys.only_partitioned
+            self.original.keys == self.partitioned.keys
+            and not self.keys.only_original
+            and not self.keys.only_partitioned
         )
 
     @property
@@ -128,7 +131,8 @@ def differences_query(spec: TableSpec, original: Relation, part: Part, limit: in
             sql.SQL(", ").join(sql.SQL("{}::text").format(name(key)) for key in keys)
         ),
         columns=sql.SQL(", ").join(
-            sql.SQL("CASE WHEN NOT ({}) THEN {} END").format(_identical("o", "p", [other]), sql.Literal(other)) for other in others
+            sql.SQL("CASE WHEN NOT ({}) THEN {} END").format(_identical("o", "p", [other]), sql.Literal(other))
+            for other in others
         ),
         same=_identical("o", "p", others),
         original=_side(spec, original, part, partitioned=False),
@@ -148,7 +152,10 @@ def _identical(one: str, other: str, columns: Sequence[str]) -> sql.Composable:
     """Whether the columns of two aliased rows have the same images; ::record keeps the parser from comparing column by column."""
     if not columns:
         return sql.SQL("true")
-    rows = (sql.SQL("ROW({})::record").format(sql.SQL(", ").join(name(alias, column) for column in columns)) for alias in (one, other))
+    rows = (
+        sql.SQL("ROW({})::record").format(sql.SQL(", ").join(name(alias, column) for column in columns))
+        for alias in (one, other)
+    )
     return sql.SQL(" *= ").join(rows)
 
 
@@ -196,7 +203,12 @@ def checks(spec: TableSpec, proofs: Sequence[PartProof]) -> tuple[Check, ...]:
     if not wrong:
         rows = sum(proof.original.rows for proof in proofs)
         return (
-            Check(Severity.OK, spec.name, "same rows", f"{rows:,} rows in {len(proofs)} parts, equal in count, keys and content."),
+            Check(
+                Severity.OK,
+                spec.name,
+                "same rows",
+                f"{rows:,} rows in {len(proofs)} parts, equal in count, keys and content.",
+            ),
         )
     return tuple(
         Check(
@@ -259,7 +271,9 @@ def plan_repair(spec: TableSpec, snapshot: Snapshot, parts: Sequence[Part], wron
 
 def _repair(spec: TableSpec, original: Relation, part: Part) -> Step:
     attached = part.attachable
-    table = name(spec.partitioned_schema, spec.partitioned_name) if attached else name(spec.partition_schema, part.table)
+    table = (
+        name(spec.partitioned_schema, spec.partitioned_name) if attached else name(spec.partition_schema, part.table)
+    )
     columns = [column.name for column in insertable(original)]
     keys = _joined_by(spec, original, part)
     rows = _side(spec, original, part, partitioned=False)
@@ -270,12 +284,27 @@ def _repair(spec: TableSpec, original: Relation, part: Part) -> Step:
     )
     insert = sql.SQL(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} AS o WHERE NOT EXISTS (SELECT FROM {} AS p WHERE {})"
-    ).format(table, names(columns), sql.SQL(", ").join(name("o", column) for column in columns), rows, table, matching)
-    switched = [trigger.name for trigger in original.triggers if trigger.row_level and trigger.enabled != "D"] if attached else []
+    ).format(
+        table,
+        names(columns),
+        sql.SQL(", ").join(name("o", column) for column in columns),
+        rows,
+        table,
+        matching,
+    )
+    switched = (
+        [trigger.name for trigger in original.triggers if trigger.row_level and trigger.enabled != "D"]
+        if attached
+        else []
+    )
     off = [text(sql.SQL("ALTER TABLE {} DISABLE TRIGGER {}").format(table, name(trigger))) for trigger in switched]
-    states = {trigger.name: {"R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}.get(trigger.enabled, "ENABLE") for trigger in original.triggers}
+    states = {
+        trigger.name: {"R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}.get(trigger.enabled, "ENABLE")
+        for trigger in original.triggers
+    }
     on = [
-        text(sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(table, raw(states[trigger]), name(trigger))) for trigger in switched
+        text(sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(table, raw(states[trigger]), name(trigger)))
+        for trigger in switched
     ]
     return Step(
         name=f"repair {spec.name} {part.label}",

@@ -77,17 +77,13 @@ class Database:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--pg", choices=["15", "18", "both"], default="both", help="PostgreSQL versions to test on"
-    )
+    parser.addoption("--pg", choices=["15", "18", "both"], default="both", help="PostgreSQL versions to test on")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     inherited = getattr(config, "workerinput", {}).get("clusters")
     # /var/tmp and not pytest's own folder: as root the servers run as another OS user, who must get there.
-    folder = (
-        Path(inherited) if inherited else Path(tempfile.mkdtemp(prefix="atlas_ops-tests-", dir="/var/tmp"))
-    )
+    folder = Path(inherited) if inherited else Path(tempfile.mkdtemp(prefix="atlas_ops-tests-", dir="/var/tmp"))
     if not inherited:
         folder.chmod(0o711)
     config.stash[_FOLDER] = folder
@@ -112,9 +108,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         asked = metafunc.config.getoption("--pg")
         here = ["18", *(["15"] if (DEBIAN_15 / "postgres").exists() else [])]
         versions = [version for version in here if asked in (version, "both")]
-        metafunc.parametrize(
-            "server", versions, ids=[f"pg{v}" for v in versions], indirect=True, scope="session"
-        )
+        metafunc.parametrize("server", versions, ids=[f"pg{v}" for v in versions], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

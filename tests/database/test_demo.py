@@ -192,9 +192,7 @@ def test_foreign_keys_lead_out_of_the_tables_and_into_messages(atlas):
             "FOREIGN KEY (conversation_id) REFERENCES conversations(id) ON DELETE CASCADE",
             "FOREIGN KEY (user_id) REFERENCES profiles(id) ON DELETE CASCADE",
         ]
-        assert foreign_keys(conn, "usage_logs") == [
-            "FOREIGN KEY (user_id) REFERENCES auth.users(id) ON DELETE CASCADE"
-        ]
+        assert foreign_keys(conn, "usage_logs") == ["FOREIGN KEY (user_id) REFERENCES auth.users(id) ON DELETE CASCADE"]
         assert foreign_keys(conn, "message_reactions")[0] == (
             "FOREIGN KEY (message_id) REFERENCES messages(id) ON DELETE CASCADE"
         )
@@ -202,9 +200,7 @@ def test_foreign_keys_lead_out_of_the_tables_and_into_messages(atlas):
             "FOREIGN KEY (reported_message_id) REFERENCES messages(id) ON DELETE CASCADE",
             "FOREIGN KEY (reporter_id) REFERENCES auth.users(id) ON DELETE CASCADE",
         ]
-        assert foreign_keys(conn, "profiles") == [
-            "FOREIGN KEY (id) REFERENCES auth.users(id) ON DELETE CASCADE"
-        ]
+        assert foreign_keys(conn, "profiles") == ["FOREIGN KEY (id) REFERENCES auth.users(id) ON DELETE CASCADE"]
         assert foreign_keys(conn, "conversations") == [
             "FOREIGN KEY (user_id) REFERENCES profiles(id) ON DELETE CASCADE"
         ]
@@ -294,9 +290,7 @@ def test_policies_show_a_user_his_own_rows_and_nothing_to_anon(atlas):
 def test_the_trigger_stamps_the_conversation(atlas):
     with atlas.connect() as conn:
         conversation, before = conn.execute("SELECT id, updated_at FROM conversations LIMIT 1").fetchone()
-        conn.execute(
-            "INSERT INTO messages (conversation_id, role, content) VALUES (%s, 'system', '')", (conversation,)
-        )
+        conn.execute("INSERT INTO messages (conversation_id, role, content) VALUES (%s, 'system', '')", (conversation,))
         assert before < one(conn, "SELECT updated_at FROM conversations WHERE id = %s", conversation)
         assert one(conn, "SELECT updated_at = now() FROM conversations WHERE id = %s", conversation)
 
@@ -321,9 +315,7 @@ def test_the_soft_delete_function_updates_messages_by_name(atlas):
 
 def test_publication_and_replica_identity(atlas):
     with atlas.connect() as conn:
-        published = (
-            "SELECT tablename FROM pg_publication_tables WHERE pubname = 'supabase_realtime' ORDER BY 1"
-        )
+        published = "SELECT tablename FROM pg_publication_tables WHERE pubname = 'supabase_realtime' ORDER BY 1"
         assert rows(conn, published) == ["conversations", "messages"]
         assert rows(
             conn,
@@ -337,13 +329,10 @@ def test_a_new_table_in_public_is_open_to_the_applications_roles(atlas):
         for table in ("fresh", "messages", "usage_logs"):
             for role in ("anon", "authenticated", "service_role"):
                 for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"):
-                    assert one(
-                        conn, "SELECT has_table_privilege(%s, %s, %s)", role, f"public.{table}", privilege
-                    )
+                    assert one(conn, "SELECT has_table_privilege(%s, %s, %s)", role, f"public.{table}", privilege)
         assert one(conn, "SELECT has_sequence_privilege('anon', 'fresh_id_seq', 'USAGE')")
         conn.execute(
-            "CREATE FUNCTION fresh() RETURNS int LANGUAGE sql RETURN 1;"
-            "REVOKE ALL ON FUNCTION fresh FROM PUBLIC"
+            "CREATE FUNCTION fresh() RETURNS int LANGUAGE sql RETURN 1;REVOKE ALL ON FUNCTION fresh FROM PUBLIC"
         )
         assert one(conn, "SELECT has_function_privilege('anon', 'fresh()', 'EXECUTE')")
 
@@ -373,9 +362,7 @@ def test_grants_that_a_copy_forgets(atlas):
     with atlas.connect() as conn:
         assert one(conn, "SELECT has_column_privilege('authenticator', 'messages', 'created_at', 'SELECT')")
         assert not one(conn, "SELECT has_column_privilege('authenticator', 'messages', 'content', 'SELECT')")
-        assert one(
-            conn, "SELECT has_table_privilege('service_role', 'usage_logs', 'SELECT WITH GRANT OPTION')"
-        )
+        assert one(conn, "SELECT has_table_privilege('service_role', 'usage_logs', 'SELECT WITH GRANT OPTION')")
 
 
 def test_storage_parameters_and_comments(atlas):
@@ -465,8 +452,7 @@ def test_nothing_of_the_making_is_left(atlas):
     with atlas.connect() as conn:
         assert rows(
             conn,
-            "SELECT nspname FROM pg_namespace"
-            " WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1",
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1",
         ) == ["auth", "public"]
 
 

@@ -204,12 +204,8 @@ def test_clients_that_only_look_in_keep_it_running(cluster):
 
 def test_a_killed_client_counts_as_gone(cluster):
     patience = impatient(cluster, 1.5)
-    script = (
-        "import sys, time, psycopg; c = psycopg.connect(sys.argv[1]); print('in', flush=True); time.sleep(60)"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, patience.conninfo()], stdout=subprocess.PIPE
-    ) as client:
+    script = "import sys, time, psycopg; c = psycopg.connect(sys.argv[1]); print('in', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", script, patience.conninfo()], stdout=subprocess.PIPE) as client:
         assert client.stdout is not None
         assert client.stdout.readline() == b"in\n"
         client.kill()
@@ -314,10 +310,7 @@ def test_the_programs_are_a_copy_that_runs(home):
     assert programs.is_relative_to(home)
     for name in ("psql", "pg_dump", "pg_restore", "pgbench"):
         assert (
-            "18."
-            in subprocess.run(
-                [programs / name, "--version"], check=True, capture_output=True, text=True
-            ).stdout
+            "18." in subprocess.run([programs / name, "--version"], check=True, capture_output=True, text=True).stdout
         )
 
 

@@ -25,9 +25,7 @@ from atlas_ops.bounds import (
 )
 from atlas_ops.errors import AtlasError
 
-ZONES = st.sampled_from(
-    [UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York"), timezone(timedelta(hours=14))]
-)
+ZONES = st.sampled_from([UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York"), timezone(timedelta(hours=14))])
 INSTANTS = st.datetimes(datetime(2, 1, 1), datetime(9997, 1, 1), timezones=ZONES)  # noqa: DTZ001  (Hypothesis adds it)
 DAYS = st.dates(date(2, 1, 1), date(9990, 1, 1))
 EVERY = st.sampled_from(Every)
@@ -60,9 +58,7 @@ def test_neighbours_meet(every: Every, instant: datetime) -> None:
 
 
 @given(EVERY, DAYS, st.integers(1, 60))
-def test_periods_tile_without_gap_or_overlap_and_their_suffixes_sort(
-    every: Every, day: date, count: int
-) -> None:
+def test_periods_tile_without_gap_or_overlap_and_their_suffixes_sort(every: Every, day: date, count: int) -> None:
     first = last = period_of(every, day)
     for _ in range(count - 1):
         last = last.next()
@@ -109,9 +105,7 @@ def test_daylight_saving_moves_no_bound() -> None:
     berlin = ZoneInfo("Europe/Berlin")
     assert period_of(Every.month, datetime(2024, 4, 1, 1, 59, tzinfo=berlin)).suffix == "2024_03"
     assert period_of(Every.month, datetime(2024, 4, 1, 2, 0, tzinfo=berlin)).suffix == "2024_04"
-    assert {p.upper - p.lower for p in periods(Every.day, date(2024, 3, 1), date(2024, 4, 1))} == {
-        timedelta(days=1)
-    }
+    assert {p.upper - p.lower for p in periods(Every.day, date(2024, 3, 1), date(2024, 4, 1))} == {timedelta(days=1)}
 
 
 def test_a_datetime_without_a_zone_is_refused() -> None:
@@ -173,9 +167,7 @@ def test_the_calendar_ends_with_a_word() -> None:
         (None, 0, datetime(2024, 2, 1, 0, 30, tzinfo=ZoneInfo("Europe/Berlin")), "2024-01"),
     ],
 )
-def test_covered_reaches_the_later_of_until_and_ahead(
-    until: date | None, ahead: int, as_of: date, last: str
-) -> None:
+def test_covered_reaches_the_later_of_until_and_ahead(until: date | None, ahead: int, as_of: date, last: str) -> None:
     found = covered(Every.month, date(2024, 1, 1), until, ahead, as_of)
     assert (found[0].label, found[-1].label) == ("2024-01", last)
 

@@ -37,9 +37,7 @@ def told(file: Path, text: str | bytes, also: tuple[str, ...] = ()) -> AtlasErro
 
 
 def one(**keys: object) -> TableSpec:
-    [table] = tables_from(
-        [{"table": "messages", "partition_key": "created_at", "from": "2024-01-01", **keys}]
-    )
+    [table] = tables_from([{"table": "messages", "partition_key": "created_at", "from": "2024-01-01", **keys}])
     return table
 
 
@@ -560,9 +558,7 @@ def test_a_file_for_another_database_is_refused(folder: Path) -> None:
     assert 'database = "atlas_production"' in stop.value.next
 
 
-@pytest.mark.parametrize(
-    "database", ["", None, 3, "../demo", "a/b", "host=h password=hunter2", "a\nb", "x" * 64]
-)
+@pytest.mark.parametrize("database", ["", None, 3, "../demo", "a/b", "host=h password=hunter2", "a\nb", "x" * 64])
 def test_a_database_that_is_no_service_name(folder: Path, database: object) -> None:
     with pytest.raises(AtlasError) as stop:
         find_specs(database, [])  # type: ignore[arg-type]

@@ -1,0 +1,608 @@
+"""Charts that show wherever a record is opened: JupyterLab (trusted or not), GitHub, VS Code, the exported
+page.
+
+Each maker takes plain rows, already aggregated by SQL, and returns a `Chart`; its title states what the
+picture shows. A chart is drawn twice: as Vega-Lite 5, which JupyterLab renders, and as a PNG, which
+everything else does; neither needs the network. Text is mid-grey on a transparent background, so that light
+and dark themes both serve.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from atlas_ops.tables import AMBER, BLUE, GREEN, GREY, RED, count, size
+
+Spec = dict[str, Any]
+Row = Mapping[str, Any]
+
+PALE = "#a9b4c0"
+_SCALE = 1.5  # pixels of the PNG to a CSS pixel: sharp on a laptop, a third of the size of 3
+_WIDTH = 760  # CSS pixels of a plot: the output area of JupyterLab on a 1366-pixel screen
+_LAB_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # JupyterLab 4 draws 3 to 5, and no other
+_MONTH = re.compile(r"(?<!\d)(\d{4})\D?(0[1-9]|1[0-2])(?!\d)")
+_BEFORE, _AFTER, _NO_KEY = "before", "after", "no key"
+_OUTSIDE = (_BEFORE, _AFTER, _NO_KEY)
+
+
+class Chart:
+    """A Vega-Lite specification and one sentence that says the same in words."""
+
+    def __init__(self, spec: Spec, summary: str) -> None:
+        self.spec, self.summary = spec, summary
+
+    def __repr__(self) -> str:
+        return f"<chart: {self.summary}>"
+
+    @cached_property
+    def png(self) -> bytes:
+        """The picture at 1.5 pixels to a CSS pixel; drawn once."""
+        import vl_convert  # noqa: PLC0415 - 60 MB that only a drawing needs
+
+        return _deflated(vl_convert.vegalite_to_png(json.dumps(self.spec), scale=_SCALE))
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[Spec, Spec]:
+        """IPython's hook: every form at once, and the PNG's size, or it shows 1.5 times as large."""
+        width, height = struct.unpack(">II", self.png[16:24])
+        data = {
+            "application/vnd.vegalite.v5+json": {**self.spec, "$schema": _LAB_SCHEMA},
+            "image/png": base64.b64encode(self.png).decode(),
+            "text/plain": repr(self),
+        }
+        return data, {"image/png": {"width": round(width / _SCALE), "height": round(height / _SCALE)}}
+
+
+def rows_per_month(rows: Iterable[Sequence[Any] | Row]) -> Chart:
+    """How many rows each month holds: rows of (table, label, count), one panel a table.
+
+    `label` is 'YYYY-MM', or 'before', 'after' (outside the planned bounds) or 'no key' (NULL partition
+    key), which are drawn in another colour and carry their number, however small. Months without rows
+    inside the range show as gaps.
+    """
+    panels, sentences = [], []
+    for table, group in _by_table(rows, ("table", "label", "count")):
+        counts = _sums((label, n) for label, n in group)
+        labels = _filled(counts)
+        values = [
+            {
+                "label": label,
+                "rows": counts.get(label, 0),
+                "kind": "outside" if label in _OUTSIDE else "month",
+            }
+            for label in labels
+        ]
+        months = sum(1 for label in labels if label not in _OUTSIDE and counts.get(label, 0))
+        outside = [f"{count(counts[x])} {_outside_words(x)}" for x in _OUTSIDE if counts.get(x)]
+        sentence = ", ".join([f"{count(sum(counts.values()))} rows in {_plural(months, 'month')}", *outside])
+        sentences.append(f"{table}: {sentence}")
+        panels.append(_month_bars(table, sentence, labels, values))
+    return _stacked("How many rows does each month hold?", panels, sentences)
+
+
+def both_sides(rows: Iterable[Sequence[Any] | Row]) -> Chart:
+    """Original and partitioned side by side: rows of (table, label, original, partitioned), one panel a
+    table.
+
+    A month that differs is red and labelled with the difference (partitioned minus original).
+    """
+    panels, sentences, differing = [], [], 0
+    for table, group in _by_table(rows, ("table", "label", "original", "partitioned")):
+        sides = {str(label): (int(a or 0), int(b or 0)) for label, a, b in group}
+        labels = _filled(sides)
+        different = {label: b - a for label, (a, b) in sides.items() if a != b}
+        differing += len(different)
+        values = []
+        for label in labels:
+            a, b = sides.get(label, (0, 0))
+            kind = "differs" if label in different else "partitioned"
+            text = f"{different[label]:+,}" if label in different else ""
+            values += [
+                {
+                    "label": label,
+                    "side": "original",
+                    "rows": a,
+                    "kind": "original",
+                    "text": "",
+                    "top": max(a, b),
+                },
+                {
+                    "label": label,
+                    "side": "partitioned",
+                    "rows": b,
+                    "kind": kind,
+                    "text": text,
+                    "top": max(a, b),
+                },
+            ]
+        sentence = _difference(sum(a for a, _ in sides.values()), sum(b for _, b in sides.values()), different)
+        sentences.append(f"{table}: {sentence}")
+        panels.append(_paired_bars(table, sentence, labels, values))
+    title = (
+        f"{_plural(differing, 'month')} {'differs' if differing == 1 else 'differ'} between the two tables"
+        if differing
+        else "Every month holds as many rows on both sides"
+    )
+    return _stacked(title, panels, sentences)
+
+
+def partition_sizes(rows: Iterable[Sequence[Any] | Row]) -> Chart:
+    """Bytes on disk: rows of (table, partition, heap_bytes, index_bytes), stacked, one panel a table.
+
+    Partitions are drawn in the order given. Each panel has its own unit, so that a small table can be read
+    next to a large one.
+    """
+    panels, sentences = [], []
+    for table, group in _by_table(rows, ("table", "partition", "heap_bytes", "index_bytes")):
+        heap, index = sum(int(r[1]) for r in group), sum(int(r[2]) for r in group)
+        unit, divisor = _unit(max((int(r[1]) + int(r[2]) for r in group), default=0))
+        values = [
+            {"label": label, "part": part, "size": n / divisor, "order": order}
+            for label, (_, *parts) in zip(_short_names(table, [r[0] for r in group]), group, strict=True)
+            for order, (part, n) in enumerate(zip(("rows", "indexes"), parts, strict=True))
+        ]
+        sentence = f"{size(heap + index)} in {_plural(len(group), 'partition')}, {size(index)} of it indexes"
+        sentences.append(f"{table}: {sentence}")
+        panels.append(_size_bars(table, sentence, list(dict.fromkeys(v["label"] for v in values)), values, unit))
+    return _stacked("How large is each partition?", panels, sentences)
+
+
+def runway(rows: Iterable[Sequence[Any] | Row], as_of: dt.date | dt.datetime | str) -> Chart:
+    """How far the partitions reach: rows of (table, partition, lower, upper, kind), one line a table.
+
+    `kind` is 'holds rows', 'empty', 'default' or 'gap' (a range that no partition covers). Bounds are
+    dates, datetimes or ISO text; a default partition has none, and stands at the right end. `as_of` is the
+    day that is marked: what lies to its right is the runway.
+    """
+    today = _day(as_of)
+    values: list[Spec] = []
+    sentences: list[str] = []
+    groups = _by_table(rows, ("table", "partition", "lower", "upper", "kind"))
+    ends = [_day(r[2]) for _, group in groups for r in group if r[2] is not None]
+    horizon = max([today, *ends])
+    for table, group in groups:
+        bounded = [(p, _day(lo), _day(up), kind) for p, lo, up, kind in group if lo is not None and up is not None]
+        values += [
+            {"table": table, "partition": p, "lower": lo.isoformat(), "upper": up.isoformat(), "kind": kind}
+            for p, lo, up, kind in bounded
+        ]
+        values += [
+            {
+                "table": table,
+                "partition": p,
+                "lower": (horizon + dt.timedelta(days=20)).isoformat(),
+                "upper": (horizon + dt.timedelta(days=75)).isoformat(),
+                "kind": "default",
+            }
+            for p, _, _, kind in group
+            if kind == "default"
+        ]
+        sentences.append(f"{table} {_reach(today, bounded)}")
+    return _timeline(values, sentences, today)
+
+
+def query_times(rows: Iterable[Sequence[Any] | Row]) -> Chart:
+    """Each query's time on the partitioned table over its time on the original: (query, original_ms,
+    partitioned_ms).
+
+    On a log axis, so that twice as fast and twice as slow are equally long; both times are written at the
+    bar.
+    """
+    values = []
+    for query, original, partitioned in _records(rows, ("query", "original_ms", "partitioned_ms")):
+        # A server that answers in no measurable time still needs a ratio that a log axis can show.
+        before, after = max(float(original), 0.001), max(float(partitioned), 0.001)
+        ratio = after / before
+        kind = "about the same" if 0.9 <= ratio <= 1.1 else "faster" if ratio < 1 else "slower"  # noqa: PLR2004
+        times = max(ratio, 1 / ratio)
+        factor = kind if kind == "about the same" else f"{times:,.{0 if times >= 10 else 1}f}× {kind}"  # noqa: PLR2004
+        text = f"{_ms(before)} → {_ms(after)}, {factor}"
+        values.append({"query": str(query), "ratio": ratio, "one": 1, "kind": kind, "text": text})
+    tally = {kind: sum(v["kind"] == kind for v in values) for kind in ("faster", "slower", "about the same")}
+    shares = f"{tally['faster']} of {_query_count(len(values))} faster, {tally['slower']} slower"
+    return _ratio_bars(f"{shares} on the partitioned table", values)
+
+
+def partitions_touched(rows: Iterable[Sequence[Any] | Row]) -> Chart:
+    """How many partitions each query reads: rows of (query, touched, total)."""
+    values = [
+        {
+            "query": str(query),
+            "touched": int(touched),
+            "total": int(total),
+            "kind": "reads all" if total and touched >= total else "pruned",
+            "text": f"{touched} of {total}",
+        }
+        for query, touched, total in _records(rows, ("query", "touched", "total"))
+    ]
+    pruned = sum(v["kind"] == "pruned" for v in values)
+    return _touched_bars(f"{pruned} of {_query_count(len(values))} read only some of the partitions", values)
+
+
+def archive_timeline(rows: Iterable[Sequence[Any] | Row]) -> Chart:
+    """What an archive would take: rows of (table, partition, bytes, fate), one panel a table.
+
+    `fate` is 'keep' or 'archive'.
+    """
+    panels, sentences = [], []
+    for table, group in _by_table(rows, ("table", "partition", "bytes", "fate")):
+        unit, divisor = _unit(max((int(r[1]) for r in group), default=0))
+        labels = _short_names(table, [r[0] for r in group])
+        values = [
+            {"label": label, "size": int(n) / divisor, "fate": fate}
+            for label, (_, n, fate) in zip(labels, group, strict=True)
+        ]
+        gone = [int(n) for _, n, fate in group if fate == "archive"]
+        total = size(sum(int(r[1]) for r in group))
+        sentence = f"archive {len(gone)} of {_plural(len(group), 'partition')}, {size(sum(gone))} of {total}"
+        sentences.append(f"{table}: {sentence}")
+        panels.append(_fate_bars(table, sentence, labels, values, unit))
+    return _stacked("Which partitions are old enough to archive?", panels, sentences)
+
+
+# --- rows to values ---
+
+
+def _records(rows: Iterable[Sequence[Any] | Row], fields: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Tuples in the order of `fields`, whether the rows came as tuples or as dicts."""
+    return [
+        tuple(row[name] for name in fields) if isinstance(row, Mapping) else tuple(row[: len(fields)]) for row in rows
+    ]
+
+
+def _by_table(rows: Iterable[Sequence[Any] | Row], fields: Sequence[str]) -> list[tuple[str, list[tuple[Any, ...]]]]:
+    """The rows of each table without its name, tables in the order of their first row."""
+    groups: dict[str, list[tuple[Any, ...]]] = {}
+    for table, *rest in _records(rows, fields):
+        groups.setdefault(str(table), []).append(tuple(rest))
+    return list(groups.items())
+
+
+def _sums(pairs: Iterable[tuple[Any, Any]]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for label, n in pairs:
+        sums[str(label)] = sums.get(str(label), 0) + int(n)
+    return sums
+
+
+def _filled(labels: Iterable[str]) -> list[str]:
+    """Labels in the order of time, with the months that are missing inside their range."""
+    given = list(labels)
+    months = sorted(label for label in given if _MONTH.fullmatch(label))
+    others = [label for label in given if label not in _OUTSIDE and not _MONTH.fullmatch(label)]
+    if months:
+        first, last = (int(m[:4]) * 12 + int(m[-2:]) - 1 for m in (months[0], months[-1]))
+        months = [f"{n // 12:04d}-{n % 12 + 1:02d}" for n in range(first, last + 1)]
+    head, tail = [x for x in (_BEFORE,) if x in given], [x for x in (_AFTER, _NO_KEY) if x in given]
+    return [*head, *months, *others, *tail]
+
+
+def _short_names(table: str, partitions: Sequence[Any]) -> list[str]:
+    """'2024-01' for messages_2024_01, 'default' for messages_default; whole names where that is ambiguous."""
+    names = [str(name) for name in partitions]
+    relation = table.rsplit(".", 1)[-1]
+    short = []
+    for name in names:
+        bare = name.rsplit(".", 1)[-1]
+        month = _MONTH.search(bare)
+        short.append(f"{month[1]}-{month[2]}" if month else bare.removeprefix(relation).strip("_") or bare)
+    return short if len(set(short)) == len(short) else names
+
+
+def _unit(largest: int) -> tuple[str, int]:
+    """The unit, and its bytes, in which the largest value has one to three digits before the point."""
+    for power, name in enumerate(("bytes", "kB", "MB", "GB")):
+        if largest < 1000 * 1024**power:
+            return name, 1024**power
+    return "TB", 1024**4
+
+
+def _day(value: dt.date | dt.datetime | str) -> dt.date:
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC).date() if value.tzinfo else value.date()
+    return value if isinstance(value, dt.date) else dt.date.fromisoformat(value[:10])
+
+
+def _reach(today: dt.date, bounded: Sequence[tuple[Any, dt.date, dt.date, str]]) -> str:
+    """Words for the last day that is covered without a gap from today on."""
+    edge = today
+    for _, lower, upper, kind in sorted(bounded, key=lambda row: row[1]):
+        if kind != "gap" and lower <= edge < upper:
+            edge = upper
+    if edge == today:
+        return f"has no partition for {today.isoformat()}"
+    days = (edge - today).days
+    return f"is covered up to {edge.isoformat()}, {_plural(days, 'day')} from {today.isoformat()}"
+
+
+def _difference(original: int, partitioned: int, different: Mapping[str, int]) -> str:
+    if not different:
+        return f"{count(original)} rows on both sides"
+    worst = sorted(different, key=lambda label: -abs(different[label]))[:3]
+    named = ", ".join(f"{label} {different[label]:+,}" for label in worst)
+    more = f" and {len(different) - len(worst)} more" if len(different) > len(worst) else ""
+    return f"{count(original)} rows in the original, {count(partitioned)} partitioned: {named}{more}"
+
+
+def _outside_words(label: str) -> str:
+    return "without a key" if label == _NO_KEY else f"{label} the bounds"
+
+
+def _plural(n: int, word: str) -> str:
+    return f"{count(n)} {word}" if n == 1 else f"{count(n)} {word}s"
+
+
+def _query_count(n: int) -> str:
+    return "1 query" if n == 1 else f"{n} queries"
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"  # noqa: PLR2004 - three digits either way
+
+
+# --- values to pictures ---
+
+
+def _month_bars(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec]) -> Any:
+    import altair as alt  # noqa: PLC0415 - a second that only a chart needs
+
+    base = _panel(table, sentence, labels, values)
+    x, y = _along(labels), _rows_axis()
+    bars = base.mark_bar().encode(x=x, y=y, color=_colours("kind", {"month": BLUE, "outside": AMBER}, legend=False))
+    text = base.mark_text(dy=-6, color=AMBER, fontWeight="bold").encode(x=x, y=y, text=alt.Text("rows:Q", format=","))
+    return bars + text.transform_filter("datum.kind == 'outside'")
+
+
+def _paired_bars(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec]) -> Any:
+    import altair as alt  # noqa: PLC0415
+
+    base = _panel(table, sentence, labels, values)
+    x = _along(labels)
+    colours = _colours("kind", {"original": PALE, "partitioned": BLUE, "differs": RED})
+    bars = base.mark_bar().encode(x=x, y=_rows_axis(), xOffset=alt.XOffset("side:N"), color=colours)
+    text = base.mark_text(dy=-6, color=RED, fontWeight="bold").encode(x=x, y=alt.Y("top:Q"), text="text:N")
+    return bars + text.transform_filter("datum.text != ''")
+
+
+def _size_bars(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec], unit: str) -> Any:
+    import altair as alt  # noqa: PLC0415
+
+    return (
+        _panel(table, sentence, labels, values)
+        .mark_bar()
+        .encode(
+            x=_along(labels),
+            y=alt.Y("sum(size):Q", title=unit, axis=alt.Axis(tickCount=4)),
+            color=_colours("part", {"rows": BLUE, "indexes": PALE}),
+            order=alt.Order("order:Q"),
+        )
+    )
+
+
+def _fate_bars(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec], unit: str) -> Any:
+    import altair as alt  # noqa: PLC0415
+
+    return (
+        _panel(table, sentence, labels, values)
+        .mark_bar()
+        .encode(
+            x=_along(labels),
+            y=alt.Y("size:Q", title=unit, axis=alt.Axis(tickCount=4)),
+            color=_colours("fate", {"archive": AMBER, "keep": BLUE}),
+        )
+    )
+
+
+def _timeline(values: Sequence[Spec], sentences: Sequence[str], today: dt.date) -> Chart:
+    import altair as alt  # noqa: PLC0415
+
+    if not values:
+        return _stacked("How far do the partitions reach?", [], [])
+    tables = list(dict.fromkeys(v["table"] for v in values))
+    # UTC: in the reader's own zone the first of a month would fall into the month before.
+    x = alt.X("lower:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(format="%b %Y", labelOverlap=True))
+    y = alt.Y("table:N", title=None, sort=tables, scale=alt.Scale(paddingInner=0.5, paddingOuter=0.5))
+    base = alt.Chart(alt.Data(values=list(values)))
+    palette = {"holds rows": BLUE, "empty": PALE, "default": AMBER, "gap": RED}
+    colours = _colours("kind", {kind: tone for kind, tone in palette.items() if kind in {v["kind"] for v in values}})
+    outlined = base.mark_bar(stroke=GREY, strokeWidth=0.5, strokeOpacity=0.6)
+    bars = outlined.encode(x=x, x2="upper:T", y=y, color=colours)
+    words = (
+        base.mark_text(align="left", dy=-19, fontWeight="bold")
+        .encode(x=x, y=y, text="kind:N", color=colours)
+        .transform_filter("datum.kind == 'gap' || datum.kind == 'default'")
+    )
+    mark = alt.Chart(alt.Data(values=[{"lower": today.isoformat(), "text": f"as of {today.isoformat()}"}]))
+    rule = mark.mark_rule(color=GREY, strokeDash=[4, 3], strokeWidth=1.5).encode(x=x)
+    note = mark.mark_text(color=GREY, baseline="bottom", dy=-3).encode(x=x, y=alt.value(0), text="text:N")
+    drawing = (bars + words + rule + note).properties(width=_WIDTH, height=max(70, 58 * len(tables)))
+    return _finished(drawing, "How far do the partitions reach?", sentences, subtitle=sentences)
+
+
+def _ratio_bars(title: str, values: Sequence[Spec]) -> Chart:
+    import altair as alt  # noqa: PLC0415
+
+    if not values:
+        return _stacked(title, [], [])
+    low, high = (min(v["ratio"] for v in values), max(v["ratio"] for v in values))
+    domain = [min(low, 0.5) / 1.1, max(high, 2) * 1.1]
+    ticks = [t for t in (0.001, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100, 1000) if domain[0] <= t <= domain[1]]
+    axis = alt.Axis(
+        values=ticks,
+        labelExpr="datum.value < 1 ? '1/' + format(1 / datum.value, ',') : format(datum.value, ',')",
+    )
+    base = alt.Chart(alt.Data(values=sorted(values, key=lambda v: float(v["ratio"]))))
+    y = _queries()
+    x = alt.X(
+        "ratio:Q",
+        title="time on the partitioned table ÷ time on the original (log scale, left of 1 is faster)",
+        scale=alt.Scale(type="log", domain=domain, nice=False),
+        axis=axis,
+    )
+    colours = _colours("kind", {"faster": GREEN, "about the same": PALE, "slower": RED})
+    bars = base.mark_bar(height=12).encode(x=x, x2="one:Q", y=y, color=colours)
+    rule = base.mark_rule(color=GREY).encode(x="one:Q")
+    drawing = (bars + rule + _beside(base, y)).properties(width=360, height=alt.Step(22))
+    return _finished(drawing, title, [f"{v['query']}: {v['text']}" for v in values])
+
+
+def _touched_bars(title: str, values: Sequence[Spec]) -> Chart:
+    import altair as alt  # noqa: PLC0415
+
+    if not values:
+        return _stacked(title, [], [])
+    base = alt.Chart(alt.Data(values=list(values)))
+    y = _queries()
+    most = max(v["total"] for v in values)
+    scale = alt.Scale(domain=[0, max(most, 1)], nice=False)
+    axis = alt.Axis(tickMinStep=1, tickCount=6)
+    whole = base.mark_bar(height=12, color=PALE, opacity=0.35).encode(x=alt.X("total:Q", scale=scale), y=y)
+    colours = _colours("kind", {"pruned": GREEN, "reads all": AMBER})
+    read = base.mark_bar(height=12).encode(
+        x=alt.X("touched:Q", title="partitions read", scale=scale, axis=axis), y=y, color=colours
+    )
+    drawing = (whole + read + _beside(base, y)).properties(width=420, height=alt.Step(22))
+    return _finished(drawing, title, [f"{v['query']}: {v['text']}" for v in values])
+
+
+def _panel(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec]) -> Any:
+    import altair as alt  # noqa: PLC0415
+
+    width = min(_WIDTH, max(160, 30 * len(labels)))
+    title = alt.TitleParams(table, subtitle=sentence, anchor="start", fontSize=12, subtitleColor=GREY)
+    return alt.Chart(alt.Data(values=list(values)), title=title).properties(width=width, height=120)
+
+
+def _along(labels: Sequence[str]) -> Any:
+    """The horizontal axis of a panel: every label a band, but only as many words as can be read."""
+    import altair as alt  # noqa: PLC0415
+
+    bands = _spaced(labels)
+    words = _ticks(labels)
+    axis = alt.Axis(
+        values=list(words),
+        labelExpr=f"({json.dumps(words)})[datum.value]",
+        labelAngle=0,
+        labelOverlap=False,
+        title=None,
+    )
+    scale = alt.Scale(domain=bands, paddingInner=0.15, paddingOuter=0.1)
+    return alt.X("label:N", sort=bands, axis=axis, scale=scale)
+
+
+def _spaced(labels: Sequence[str]) -> list[str]:
+    """Labels with empty bands around those outside the months, whose words are wider than a bar."""
+    gap = -(-len(labels) // 20) if any(_MONTH.fullmatch(label) for label in labels) else 0
+    bands: list[str] = []
+    for label in labels:
+        if label in _OUTSIDE:
+            bands += [f"space {len(bands) + n}" for n in range(gap)]
+        bands.append(label)
+        if label == _BEFORE:
+            bands += [f"space {len(bands) + n}" for n in range(gap)]
+    return bands
+
+
+def _ticks(labels: Sequence[str]) -> dict[str, list[str]]:
+    """Label to the lines of its words: every month up to 12, quarters up to 30, Januaries above; others
+    always.
+
+    A January, and the first month, carries the year below. Labels that are no month are shown while they
+    are few.
+    """
+    months = [label for label in labels if _MONTH.fullmatch(label)]
+    every = 1 if len(months) <= 12 else 3 if len(months) <= 30 else 12  # noqa: PLR2004 - what fits 760 pixels
+    shown = [label for label in months if (int(label[-2:]) - 1) % every == 0]
+    words = {label: [dt.date(2000, int(label[-2:]), 1).strftime("%b")] for label in shown}
+    for label in shown:
+        if label == shown[0] or label.endswith("01"):
+            words[label].append(label[:4])
+    others = [label for label in labels if not _MONTH.fullmatch(label)]
+    words.update({label: [label] for label in others[:: -(-len(others) // 10) or 1]})
+    return {label: words[label] for label in labels if label in words}
+
+
+def _rows_axis() -> Any:
+    import altair as alt  # noqa: PLC0415
+
+    return alt.Y("rows:Q", title="rows", stack=None, axis=alt.Axis(tickCount=4, format="~s"))
+
+
+def _queries() -> Any:
+    import altair as alt  # noqa: PLC0415
+
+    return alt.Y("query:N", title=None, sort=None, axis=alt.Axis(labelLimit=280))
+
+
+def _beside(base: Any, y: Any) -> Any:
+    """The words at the right of a bar chart, in a column of their own: they cover no bar and no name."""
+    import altair as alt  # noqa: PLC0415
+
+    return base.mark_text(align="left", dx=8, color=GREY).encode(x=alt.value("width"), y=y, text="text:N")
+
+
+def _colours(field: str, colours: Mapping[str, str], legend: bool = True) -> Any:
+    import altair as alt  # noqa: PLC0415
+
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    shown = alt.Legend(title=None, orient="top", symbolType="square") if legend else None
+    return alt.Color(f"{field}:N", scale=scale, legend=shown)
+
+
+def _stacked(title: str, panels: Sequence[Any], sentences: Sequence[str]) -> Chart:
+    import altair as alt  # noqa: PLC0415
+
+    if not panels:
+        nothing = alt.Chart(alt.Data(values=[{"text": "nothing to show"}])).mark_text(color=GREY, fontSize=12)
+        return _finished(nothing.encode(text="text:N").properties(width=300, height=40), title, ["nothing to show"])
+    return _finished(
+        alt.vconcat(*panels, spacing=18).resolve_scale(color="shared", xOffset="independent"),
+        title,
+        sentences,
+    )
+
+
+def _finished(drawing: Any, title: str, sentences: Sequence[str], subtitle: Sequence[str] = ()) -> Chart:
+    """Title and theme: transparent, mid-grey, left-aligned, no frame."""
+    import altair as alt  # noqa: PLC0415
+
+    lines = {"subtitle": list(subtitle)} if subtitle else {}
+    spec: Spec = (
+        drawing.properties(title=alt.TitleParams(title, anchor="start", fontSize=14, offset=12, **lines))
+        .configure(background="transparent", padding=6)
+        .configure_view(stroke=None)
+        .configure_title(color=GREY, subtitleColor=GREY)
+        .configure_axis(
+            labelColor=GREY, titleColor=GREY, titleFontWeight="normal", gridColor=GREY, gridOpacity=0.25,
+            domainColor=GREY, tickColor=GREY, labelFontSize=11,
+        )
+        .configure_axisX(grid=False)
+        .configure_legend(labelColor=GREY, labelFontSize=11)
+        .to_dict()
+    )  # fmt: skip
+    return Chart(spec, f"{title} {'; '.join(sentences)}".strip())
+
+
+def _deflated(png: bytes) -> bytes:
+    """The same picture, packed tightly: vl-convert deflates for speed, at four times the bytes."""
+    kept, pixels, position = [], [], 8
+    while position < len(png):
+        length, kind = struct.unpack(">I4s", png[position : position + 8])
+        whole, position = png[position : position + 12 + length], position + 12 + length
+        if kind == b"IDAT":
+            pixels.append(whole[8:-4])
+        elif kind != b"IEND":
+            kept.append(whole)
+    packed = zlib.compress(zlib.decompress(b"".join(pixels)), 9)
+    return b"".join([png[:8], *kept, _chunk(b"IDAT", packed), _chunk(b"IEND", b"")])
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

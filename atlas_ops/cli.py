@@ -1,0 +1,139 @@
+"""The command line: run stages, build a demo, write the SQL file, open JupyterLab. `python -m atlas_ops --help`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atlas_ops.errors import AtlasError
+
+app = typer.Typer(
+    help="Takes the big tables of a live PostgreSQL database to partitions, stage by stage, from notebooks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+STORY = (
+    "preflight",
+    "apply_migration",
+    "verify_counts",
+    "inspect_partitions",
+    "explain_analysis",
+    "plan_archive",
+)
+
+NOTEBOOKS = Path("notebooks")
+RECORDS = Path("records")
+DEMO_FILE = Path("parameters/demo.yml")
+
+File = Annotated[Path, typer.Option("-f", "--file", help="parameters file, such as parameters/demo.yml")]
+
+
+@app.command()
+def run(
+    stages: Annotated[list[str], typer.Argument(help="01, preflight or 01_preflight; in the order given")],
+    file: File,
+    confirm: Annotated[str, typer.Option(help="digest of the plan you have read; empty shows the plan only")] = "",
+    as_of: Annotated[str, typer.Option(help="the day to plan from, such as 2026-11-23; empty: today, UTC")] = "",
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--parameter", help="name=value of a notebook's own parameter")
+    ] = None,
+) -> None:
+    """Run stages in order, stop at the first red one, keep a record of each."""
+    from atlas_ops import runner
+
+    given = runner.read_parameters(file) | {
+        key: value for key, value in (("confirm", confirm), ("as_of", as_of)) if value
+    }
+    for pair in parameter or ():
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise AtlasError(f"-p {pair} is no name=value.", "A parameter needs both.", "Write -p name=value.")
+        given[key] = value
+    results = runner.run(stages, given, notebooks=NOTEBOOKS, records=RECORDS)
+    raise typer.Exit(runner.exit_code(results))
+
+
+@app.command()
+def demo(
+    messages: Annotated[int, typer.Option(help="rows of messages")] = 200_000,
+    usage_logs: Annotated[int, typer.Option(help="rows of usage_logs")] = 300_000,
+    seed: Annotated[int, typer.Option(help="the same rows for the same seed")] = 1,
+) -> None:
+    """The main job on the embedded server: build Atlas anew, then partition, verify, inspect, explain and plan its archive."""
+    from atlas_ops import demo as atlas
+    from atlas_ops import record, runner
+
+    started = time.perf_counter()
+    atlas.ensure(messages=messages, usage_logs=usage_logs, seed=seed, rebuild=True)
+    print(
+        f"{'demo database':<22} built     {time.perf_counter() - started:6.1f} s  {messages:,} messages, {usage_logs:,} usage logs"
+    )
+    results = runner.run(
+        STORY, {**runner.read_parameters(DEMO_FILE), "confirm": "demo"}, notebooks=NOTEBOOKS, records=RECORDS
+    )
+    made = {result.notebook.name for result in results if result.notebook}
+    place = record.folder(RECORDS, "demo")
+    page = record.index(place, [entry for entry in record.entries(place) if Path(entry.notebook).name in made])
+    print(f"\nOpen first: {page}")
+    raise typer.Exit(runner.exit_code(results))
+
+
+@app.command()
+def build(
+    service: Annotated[str, typer.Argument(help="libpq service whose database is empty")],
+    messages: Annotated[int, typer.Option(help="rows of messages")] = 200_000,
+    usage_logs: Annotated[int, typer.Option(help="rows of usage_logs")] = 300_000,
+    seed: Annotated[int, typer.Option(help="the same rows for the same seed")] = 1,
+) -> None:
+    """Build the Atlas tables in the empty database of a libpq service, for a rehearsal on another server."""
+    from atlas_ops import demo as atlas
+    from atlas_ops.database import connect, session
+
+    with connect(session(service, "build"), write=True) as connection:
+        atlas.build(connection, messages=messages, usage_logs=usage_logs, seed=seed)
+    print(f"Atlas built in service {service}: {messages:,} messages, {usage_logs:,} usage logs.")
+
+
+@app.command()
+def sql(
+    file: File,
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="such as supabase/migrations/<timestamp>_database_partitioning.sql"),
+    ],
+    as_of: Annotated[str, typer.Option(help="the day to plan from; empty: today, UTC")] = "",
+) -> None:
+    """Write the whole migration as one SQL file for an untouched database: psql -1 -f. Nothing is executed."""
+    from atlas_ops import runner
+    from atlas_ops.stages import start
+
+    given = runner.read_parameters(file)
+    stage = start("apply_migration", given.get("database", ""), given.get("tables", []), "", as_of)
+    print(stage.migration_file(str(output)))
+
+
+@app.command()
+def lab(port: Annotated[int, typer.Option(help="port to listen on, loopback only")] = 8888) -> None:
+    """Open JupyterLab on notebooks/00_start_here.ipynb, with the demo database ready."""
+    from atlas_ops import demo as atlas
+    from atlas_ops import runner
+
+    atlas.ensure()
+    command = runner.lab_command(NOTEBOOKS, port=port)
+    os.execv(command[0], command)  # noqa: S606  # our own command line, no shell
+
+
+def main() -> None:
+    """The entry point: an AtlasError is three lines on stderr and exit code 1, never a traceback."""
+    try:
+        app()
+    except AtlasError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,70 @@
+"""05 Explain analysis: what the application's own queries do on both tables."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from atlas_ops import charts, explain, measure, workload
+from atlas_ops.charts import Chart
+from atlas_ops.errors import AtlasError
+from atlas_ops.explain import QueryResult
+from atlas_ops.progress import Progress
+from atlas_ops.stages.base import Run
+from atlas_ops.tables import Table
+
+
+class ExplainAnalysis(Run):
+    """Runs each query of the workload on both tables; what writes is rolled back."""
+
+    stage = "explain_analysis"
+    next = "06 Cut over comes with the slower queries known, or the application moves to the new name by itself."
+
+    @cached_property
+    def _results(self) -> tuple[QueryResult, ...]:
+        self.migrated()
+        jobs = []
+        for spec in self.specs:
+            if spec.workload:
+                queries = [query for query in workload.load(Path(spec.workload)).queries if query.table == spec.name]
+                jobs.append((spec, queries))
+        if not any(queries for _, queries in jobs):
+            raise AtlasError(
+                what="There is no query to explain.",
+                why="No table of the specification names a workload file with queries for it.",
+                next="Write workload: workloads/<name>.yml in the specification; parameters/workloads/atlas.yml is an example.",
+            )
+        found: list[QueryResult] = []
+        with Progress("explained", unit="queries") as progress:
+            for spec, queries in jobs:
+                found += measure.workload(self.where, spec, queries)
+                progress(len(found), sum(len(some) for _, some in jobs), spec.name)
+        return tuple(found)
+
+    def queries(self) -> Table:
+        """Each query on both sides: time, buffers, partitions touched, and why."""
+        return explain.overview(self._results)
+
+    def times(self) -> Chart:
+        """Time on the partitioned table as a ratio to the original's."""
+        return charts.query_times(explain.time_rows(self._results))
+
+    def touched(self) -> Chart:
+        """How many partitions each query reads."""
+        return charts.partitions_touched(explain.touched_rows(self._results))
+
+    def plan_of(self, query: str, side: str = "partitioned") -> Table:
+        """The plan of one query: nodes with rows estimated and actual, own time, buffers. Literals are masked."""
+        result = next((found for found in self._results if found.name == query), None)
+        if result is None:
+            raise AtlasError(
+                what=f"There is no query {query} in the workload.",
+                why="The name is not among those of the workload files.",
+                next="Use one of: " + ", ".join(found.name for found in self._results) + ".",
+            )
+        return explain.plan_table(result, side)
+
+    def headline(self) -> str:
+        """How many queries are faster, the same, slower; measured against the guide's 40 %."""
+        self.figures["queries"] = explain.figures(self._results)
+        return explain.verdict_sentence(self._results)

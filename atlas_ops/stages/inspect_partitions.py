@@ -1,0 +1,58 @@
+"""04 Inspect partitions: what is there, how big, how healthy, how long it lasts."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from atlas_ops import charts, partitions, views
+from atlas_ops.charts import Chart
+from atlas_ops.model import Snapshot
+from atlas_ops.report import Severity, Verdict, stopped
+from atlas_ops.spec import TableSpec
+from atlas_ops.stages.base import Run
+from atlas_ops.tables import Table, count, size
+
+
+class InspectPartitions(Run):
+    """Reads the catalogs and statistics only, never a row."""
+
+    stage = "inspect_partitions"
+    next = "05 Explain analysis tells what the partitions do for the application's queries."
+
+    @cached_property
+    def _snapshots(self) -> list[tuple[TableSpec, Snapshot]]:
+        return self.snapshots()
+
+    @cached_property
+    def _rows(self) -> list[partitions.PartitionRow]:
+        return [row for spec, snapshot in self._snapshots for row in partitions.overview(spec, snapshot, self.as_of)]
+
+    def findings(self) -> views.Folded:
+        """Gaps, overlaps, runway, rows in the default partition, open or unfinished partitions: the red ones first."""
+        self.checks = [
+            check for spec, snapshot in self._snapshots for check in partitions.checks(spec, snapshot, self.as_of)
+        ]
+        return views.checks_table(self.checks)
+
+    def partitions(self) -> Table:
+        """Every partition with bounds, rows, sizes, dead rows, indexes and last vacuum."""
+        return partitions.as_table(self._rows)
+
+    def sizes(self) -> Chart:
+        """Heap and indexes of every partition."""
+        return charts.partition_sizes(partitions.size_rows(self._rows))
+
+    def runway(self) -> Chart:
+        """The partitions along the calendar, and where today stands."""
+        return charts.runway(partitions.runway_rows(self._rows), self.as_of)
+
+    def verdict(self) -> Verdict:
+        """Red where a check stops."""
+        return Verdict.STOPPED if stopped(self.checks) else Verdict.OK
+
+    def headline(self) -> str:
+        """Partitions, bytes, and how many findings want a look."""
+        total = sum(row.heap_bytes + row.index_bytes + row.toast_bytes for row in self._rows)
+        warned = sum(check.severity in (Severity.WARN, Severity.STOP) for check in self.checks)
+        self.figures |= {"partitions": len(self._rows), "bytes": total, "findings": warned}
+        return f"{count(len(self._rows))} partitions of {len(self.specs)} tables, {size(total)}; {warned} findings want a look."

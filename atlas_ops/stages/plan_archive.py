@@ -1,0 +1,56 @@
+"""08 Plan archive: which partitions are older than the specification keeps, and what their detaching would take."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from atlas_ops import archive, charts, views
+from atlas_ops.charts import Chart
+from atlas_ops.model import Relation, Snapshot
+from atlas_ops.plan import Plan, joined
+from atlas_ops.report import Verdict
+from atlas_ops.spec import TableSpec
+from atlas_ops.stages.base import Run
+from atlas_ops.tables import Table, count, size
+
+
+class PlanArchive(Run):
+    """Shows a plan; executes nothing, whatever is confirmed."""
+
+    stage = "plan_archive"
+    next = "Nothing was detached: this stage plans only. Keep the record for whoever decides on the archive."
+
+    @cached_property
+    def _migrated(self) -> list[tuple[TableSpec, Snapshot, Relation]]:
+        return [(spec, snapshot, original) for spec, snapshot, original, _ in self.migrated()]
+
+    @cached_property
+    def _candidates(self) -> list[archive.Candidate]:
+        return [
+            found for spec, snapshot, _ in self._migrated for found in archive.candidates(spec, snapshot, self.as_of)
+        ]
+
+    def candidates(self) -> Table:
+        """Every partition with its fate and the reason."""
+        return archive.as_table(self._candidates)
+
+    def timeline(self) -> Chart:
+        """What stays and what goes, by size."""
+        return charts.archive_timeline(archive.chart_rows(self._candidates))
+
+    def plan_archive(self) -> views.PlanView:
+        """The detach steps as SQL, with their locks."""
+        plans: list[Plan] = [archive.plan_archive(spec, snapshot, self.as_of) for spec, snapshot, _ in self._migrated]
+        self.plan = joined(plans)
+        return views.PlanView(self.plan, confirm="shown only")
+
+    def verdict(self) -> Verdict:
+        """Planned, or nothing to do; never ok: nothing is done here."""
+        return Verdict.PLANNED if self.plan and self.plan.steps else Verdict.NOTHING_TO_DO
+
+    def headline(self) -> str:
+        """How many partitions would go, and what that frees."""
+        going = [found for found in self._candidates if found.goes]
+        freed = sum(found.bytes for found in going)
+        self.figures |= {"partitions": len(going), "bytes": freed}
+        return f"{count(len(going))} partitions are older than the specification keeps; their removal would free {size(freed)}."

@@ -1,0 +1,87 @@
+"""01 Preflight: can these tables be partitioned, what will be different, what will it cost."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from atlas_ops import catalog, charts, migration, preflight, sample, views
+from atlas_ops.charts import Chart
+from atlas_ops.database import connect
+from atlas_ops.forecast import forecast
+from atlas_ops.model import KeyFacts, Snapshot
+from atlas_ops.report import Severity
+from atlas_ops.spec import TableSpec
+from atlas_ops.stages.base import Run
+from atlas_ops.tables import Table, count
+
+READABLE = {"r"}
+
+
+class Preflight(Run):
+    """Reads the catalogs and the partition keys; writes nothing that stays."""
+
+    stage = "preflight"
+    next = "02 Apply migration, once every red line above is cured."
+
+    @cached_property
+    def _read(self) -> list[tuple[TableSpec, Snapshot, KeyFacts | None, list[tuple[str, int]] | None]]:
+        """Snapshots, and for tables that can be read at all what one read of their key tells."""
+        found = []
+        for spec, snapshot in self.snapshots():
+            facts, counts = None, None
+            if (
+                not any(check.severity is Severity.STOP for check in preflight.checks(spec, snapshot, self.as_of))
+                and snapshot.original
+            ):
+                with connect(self.where) as connection:
+                    facts = catalog.key_facts(connection, spec, snapshot.original.table)
+                    counts = catalog.rows_per_period(connection, spec, migration.periods(spec, self.as_of))
+            found.append((spec, snapshot, facts, counts))
+        return found
+
+    def findings(self) -> views.Folded:
+        """Every check of every table, the red ones first."""
+        self.checks = [
+            check
+            for spec, snapshot, facts, counts in self._read
+            for check in preflight.checks(spec, snapshot, self.as_of, facts, dict(counts) if counts else None)
+        ]
+        return views.checks_table(self.checks)
+
+    def rows_per_month(self) -> Chart:
+        """Rows by period and table, with those before, after and without a key."""
+        return charts.rows_per_month(
+            [
+                (spec.name, label, rows)
+                for spec, _, _, counts in self._read
+                for label, rows in counts or ()
+                if rows or label[:1].isdigit()
+            ]
+        )
+
+    def forecast(self) -> Table:
+        """Time, disk and WAL of the migration, from a timed sample of each table."""
+        forecasts = [
+            forecast(spec, facts.rows, sample.timed(self.where, spec, snapshot.original))
+            for spec, snapshot, facts, _ in self._read
+            if facts and snapshot.original and snapshot.original.table.kind in READABLE
+        ]
+        self.figures["forecast"] = [
+            {
+                "table": f.table,
+                "rows": f.rows,
+                "seconds": round(f.seconds, 3),
+                "disk_bytes": f.disk_bytes,
+                "wal_bytes": f.wal_bytes,
+            }
+            for f in forecasts
+        ]
+        self._forecast = views.forecast_sentence(forecasts) if forecasts else ""
+        return views.forecast_table(forecasts)
+
+    def headline(self) -> str:
+        """Findings by severity, and the forecast."""
+        by = {severity: sum(check.severity is severity for check in self.checks) for severity in Severity}
+        said = f"{by[Severity.STOP]} stop, {by[Severity.WARN]} warn, {by[Severity.NOTE]} note."
+        rows = sum(facts.rows for _, _, facts, _ in self._read if facts)
+        return f"{count(rows)} rows in {len(self.specs)} tables: {said} {getattr(self, '_forecast', '')}".strip()

@@ -1,0 +1,165 @@
+"""03 Verify counts: is every row of the original in the partitioned table, with the same content?"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from atlas_ops import charts, compare, verify, views
+from atlas_ops.charts import Chart
+from atlas_ops.migration import Part
+from atlas_ops.model import Relation, Snapshot
+from atlas_ops.plan import Plan, joined
+from atlas_ops.progress import Progress
+from atlas_ops.report import Report, Verdict, stopped
+from atlas_ops.spec import TableSpec
+from atlas_ops.stages.base import Run
+from atlas_ops.tables import Column, Table
+from atlas_ops.verify import Difference, Figures, PartProof
+
+
+class VerifyCounts(Run):
+    """All proofs are read once, in one snapshot, when the first of them is asked for."""
+
+    stage = "verify_counts"
+    next = "04 Inspect partitions and 05 Explain analysis, before the application uses the partitioned tables."
+
+    @cached_property
+    def _migrated(self) -> list[tuple[TableSpec, Snapshot, Relation, tuple[Part, ...]]]:
+        return self.migrated()
+
+    @cached_property
+    def _proven(self) -> tuple[tuple[PartProof, ...], tuple[Difference, ...]]:
+        tables = [(spec, original, parts) for spec, _, original, parts in self._migrated]
+        with Progress("compared", unit="parts") as progress:
+            proofs, differences = compare.prove(self.where, tables, progress)
+        for spec, *_ in tables:
+            self.checks += verify.checks(spec, [proof for proof in proofs if proof.table == spec.name])
+        self.figures["parts"] = [
+            {
+                "table": proof.table,
+                "part": proof.part,
+                "rows": [proof.original.rows, proof.partitioned.rows],
+                # digests are sums beyond 64 bits: as text, JSON readers would round them
+                "keys": [str(proof.original.keys), str(proof.partitioned.keys)],
+                "content": [str(proof.original.content), str(proof.partitioned.content)],
+            }
+            for proof in proofs
+        ]
+        return proofs, differences
+
+    def compare_counts(self) -> Chart:
+        """Rows by part on both sides."""
+        proofs, _ = self._proven
+        return charts.both_sides(
+            [(proof.table, proof.part, proof.original.rows, proof.partitioned.rows) for proof in proofs]
+        )
+
+    def compare_keys(self) -> Table:
+        """The keys in both directions, a row a table."""
+        proofs, _ = self._proven
+        rows = []
+        for spec in self.specs:
+            own = [proof for proof in proofs if proof.table == spec.name]
+            rows.append(
+                (
+                    spec.name,
+                    sum(proof.keys.only_original for proof in own),
+                    sum(proof.keys.only_partitioned for proof in own),
+                    sum(proof.keys.both for proof in own),
+                    "same" if all(proof.same_keys for proof in own) else "differs",
+                    sum(proof.seconds for proof in own),
+                )
+            )
+        return Table(
+            [
+                "table",
+                "only in the original",
+                "only in the partitioned table",
+                "in both",
+                "verdict",
+                "seconds",
+            ],
+            rows,
+        )
+
+    def compare_digests(self) -> views.Folded:
+        """The content digest of each table on both sides; that of every part folded below."""
+        proofs, _ = self._proven
+        heads: list[Column | str] = [
+            Column("digest of the original", "text"),
+            Column("digest of the partitioned table", "text"),
+            "verdict",
+        ]
+        rows = []
+        for spec in self.specs:
+            own = [proof for proof in proofs if proof.table == spec.name]
+            original, partitioned = (
+                Figures(*map(sum, zip(*((side.rows, side.keys, side.content) for side in sides), strict=True)))
+                for sides in ([proof.original for proof in own], [proof.partitioned for proof in own])
+            )
+            same = "same" if all(proof.same for proof in own) else "differs"
+            rows.append(
+                (spec.name, len(own), original.rows, _short(original.content), _short(partitioned.content), same)
+            )
+        return views.Folded(
+            Table(["table", "parts", "rows", *heads], rows),
+            Table(["table", "part", "rows", *heads], [_digests(proof) for proof in proofs], limit=len(proofs)),
+            "Every part",
+        )
+
+    def differences(self) -> Table | views.Words:
+        """The rows that differ, by key and by column name, never by content; at most 20 a part."""
+        _, differences = self._proven
+        if not differences:
+            return views.Words("No row differs.", "Nothing is to be repaired.")
+        return Table(
+            ["part", Column("key", "text"), "difference", "columns that differ"],
+            [(found.part, ", ".join(found.key), found.kind, ", ".join(found.columns) or None) for found in differences],
+        )
+
+    def plan_repair(self) -> views.PlanView:
+        """Statements that make the parts that differ like the original again."""
+        proofs, _ = self._proven
+        plans = [
+            verify.plan_repair(
+                spec,
+                snapshot,
+                parts,
+                [proof.part for proof in proofs if proof.table == spec.name and not proof.same],
+            )
+            for spec, snapshot, _, parts in self._migrated
+        ]
+        return views.PlanView(joined(plans), self.confirm)
+
+    def execute(self, plan: Plan | views.PlanView) -> views.Folded | views.Words:
+        """Repair where the plan is confirmed, and then compare everything anew: the verdict is of what is there now."""
+        shown = super().execute(plan)
+        if self.lines:
+            self.checks.clear()
+            del self._proven
+        return shown
+
+    def verdict(self) -> Verdict:
+        """Red or proven: there is no middle."""
+        return Verdict.STOPPED if stopped(self.checks) else Verdict.OK
+
+    def headline(self) -> str:
+        """The result in a sentence a table."""
+        proofs, _ = self._proven
+        repaired = f"{len(self.lines)} parts were repaired, then all was compared anew. " if self.lines else ""
+        return repaired + verify.headline(proofs)
+
+    def report(self) -> Report:
+        """Compare, if no cell has asked for it yet: a verdict without a proof would be worthless."""
+        _ = self._proven
+        return super().report()
+
+
+def _digests(proof: PartProof) -> tuple[object, ...]:
+    both = _short(proof.original.content), _short(proof.partitioned.content)
+    return (proof.table, proof.part, proof.original.rows, *both, "same" if proof.same else "differs")
+
+
+def _short(digest: int) -> str:
+    """The last twelve hexadecimal digits: enough for eyes; the result holds all of them."""
+    return f"{digest & (1 << 48) - 1:012x}"
