@@ -499,10 +499,11 @@ def _along(labels: Sequence[str]) -> Any:
 
 def _spaced(labels: Sequence[str]) -> list[str]:
     """Labels with empty bands around those outside the months, whose words are wider than a bar."""
-    gap = -(-len(labels) // 20) if any(_MONTH.fullmatch(label) for label in labels) else 0
+    outside = [label for label in labels if not _MONTH.fullmatch(label)]
+    gap = -(-len(labels) // 20) if len(outside) <= len(labels) // 4 else 0
     bands: list[str] = []
     for label in labels:
-        if label in _OUTSIDE:
+        if label in outside and label != _BEFORE:
             bands += [f"space {len(bands) + n}" for n in range(gap)]
         bands.append(label)
         if label == _BEFORE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 import time
@@ -48,15 +49,11 @@ def run(
     """Run stages in order, stop at the first red one, keep a record of each."""
     from atlas_ops import runner
 
-    given = runner.read_parameters(file) | {
-        key: value for key, value in (("confirm", confirm), ("as_of", as_of)) if value
-    }
-    for pair in parameter or ():
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise AtlasError(f"-p {pair} is no name=value.", "A parameter needs both.", "Write -p name=value.")
-        given[key] = value
-    results = runner.run(stages, given, notebooks=NOTEBOOKS, records=RECORDS)
+    from_file = runner.read_parameters(file)
+    given = from_file | {key: value for key, value in (("confirm", confirm), ("as_of", as_of)) if value}
+    given |= dict(_pair(text) for text in parameter or ())
+    origins = dict.fromkeys(from_file, str(file))
+    results = runner.run(stages, given, notebooks=NOTEBOOKS, records=RECORDS, origins=origins)
     raise typer.Exit(runner.exit_code(results))
 
 
@@ -94,10 +91,9 @@ def build(
 ) -> None:
     """Build the Atlas tables in the empty database of a libpq service, for a rehearsal on another server."""
     from atlas_ops import demo as atlas
-    from atlas_ops.database import connect, session
+    from atlas_ops.database import session
 
-    with connect(session(service, "build"), write=True) as connection:
-        atlas.build(connection, messages=messages, usage_logs=usage_logs, seed=seed)
+    atlas.build_in(session(service, "build"), messages=messages, usage_logs=usage_logs, seed=seed)
     print(f"Atlas built in service {service}: {messages:,} messages, {usage_logs:,} usage logs.")
 
 
@@ -128,6 +124,19 @@ def lab(port: Annotated[int, typer.Option(help="port to listen on, loopback only
     atlas.ensure()
     command = runner.lab_command(NOTEBOOKS, port=port)
     os.execv(command[0], command)  # noqa: S606  # our own command line, no shell
+
+
+def _pair(text: str) -> tuple[str, object]:
+    """name=value, the value as Python writes it (3, true words in quotes), or else as text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise AtlasError(
+            what=f"-p {text} is no name=value.", why="A parameter needs both.", next="Write -p name=value."
+        )
+    try:
+        return name, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return name, value
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ PostgreSQL prints may call the table by its name (`... WHERE c.id = messages.con
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from psycopg import sql
 
 from atlas_ops.model import Column, Grant, Policy, Relation, Trigger
 
+PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 NAME_BYTES = 63  # NAMEDATALEN - 1; longer names are cut silently by the server
 
 
@@ -115,6 +117,16 @@ def index_plans(original: Relation, key: str, wanted: Sequence[Sequence[str]]) -
             tails.add(tail)
             add(columns, "idx", tail=tail)
     return tuple(plans)
+
+
+def indexed_by(original: Relation, key: str) -> bool:
+    """Whether a whole index begins with the partition key, so that a month can be found without reading everything."""
+    return any(index.columns[:1] == (key,) and " WHERE " not in index.tail for index in original.indexes)
+
+
+def plainly(*parts: str) -> str:
+    """A qualified name for people: in quotes only where SQL needs them."""
+    return ".".join(part if PLAIN.fullmatch(part) else text(name(part)) for part in parts)
 
 
 def _plain(*columns: str) -> str:

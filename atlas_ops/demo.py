@@ -17,6 +17,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from atlas_ops import embedded
+from atlas_ops.database import Session, connect, translate
 from atlas_ops.errors import AtlasError
 
 Variant = Literal["default", "stale_partition", "abandoned"]
@@ -118,6 +119,15 @@ def build(
             )
         )
     _vacuum(conn)
+
+
+def build_in(where: Session, *, messages: int, usage_logs: int, seed: int) -> None:
+    """Build it in the empty database of a libpq service, for a rehearsal on another server; AtlasError as `build`."""
+    try:
+        with connect(where, write=True) as connection:
+            build(connection, messages=messages, usage_logs=usage_logs, seed=seed)
+    except psycopg.Error as error:
+        raise translate(error, "Building the demo database") from None
 
 
 def recipe_of(conn: psycopg.Connection[Any]) -> Recipe | None:

@@ -229,6 +229,7 @@ def _explained(connection: psycopg.Connection, question: _Question, *, timed: bo
 
 
 _WHAT = {
+    "22023": "the role is not there, or a value is none that PostgreSQL takes.",
     "25006": "it writes, and the workload does not say writes: true.",
     "42501": "the role lacks a right.",
     "42P10": "no unique constraint fits ON CONFLICT: on the partitioned table it holds the partition key too,"

@@ -20,7 +20,7 @@ from psycopg import sql
 
 from atlas_ops import bounds, definition, sqlfile
 from atlas_ops.bounds import Period
-from atlas_ops.definition import IndexPlan, name, text
+from atlas_ops.definition import IndexPlan, name, plainly, text
 from atlas_ops.model import Installed, Partition, Relation, Snapshot
 from atlas_ops.plan import Plan, Step, Target
 from atlas_ops.spec import TableSpec
@@ -246,6 +246,9 @@ class _Builder:
         }
         self.source = text(name(spec.schema, spec.name))
         self.target = text(name(spec.partitioned_schema, spec.partitioned_name))
+        # for people; the statements above and below quote every name
+        self.source_said = plainly(spec.schema, spec.name)
+        self.target_said = plainly(spec.partitioned_schema, spec.partitioned_name)
 
     # -- the two ways
 
@@ -284,7 +287,7 @@ class _Builder:
             *self._finish(),
         ]
         yield Step(
-            name=f"partition {self.source} in one transaction",
+            name=f"partition {self.source_said} in one transaction",
             statements=tuple(statements),
             lock="SHARE ROW EXCLUSIVE",
             on=self._referenced() or "nothing the application uses",
@@ -297,10 +300,10 @@ class _Builder:
 
     def _build(self, more: Sequence[str]) -> Step:
         return Step(
-            name=f"build {self.target}",
+            name=f"build {self.target_said}",
             statements=tuple(self._build_statements(more)),
             lock="SHARE ROW EXCLUSIVE" if self._referenced() else "ACCESS SHARE",
-            on=self._referenced() or self.source,
+            on=self._referenced() or self.source_said,
             why="The empty partitioned table with all that the original has; foreign keys check no row yet. It is built under the "
             "original's name in the closed schema, so that expressions which name the table still resolve, then renamed.",
         )
@@ -393,7 +396,7 @@ class _Builder:
                     text(sql.SQL("ANALYZE {}").format(definition.raw(table))),
                 ),
                 lock="ACCESS SHARE",
-                on=self.source,
+                on=self.source_said,
                 why="Rows first, indexes after them; the table stands beside the partitioned one and nobody can see it yet.",
                 lane=lane,
                 weight=self.rows.get(part.label, 0),
@@ -509,7 +512,7 @@ class _Builder:
             name=f"attach {part.table}",
             statements=(self._attach_statement(part), check),
             lock="ACCESS EXCLUSIVE" if self._referenced() else "SHARE UPDATE EXCLUSIVE",
-            on=self._referenced() or self.target,
+            on=self._referenced() or self.target_said,
             why="The CHECK proves the bound, so no row is read: 2 to 8 ms. It goes once the bound itself stands."
             + (
                 " The referenced tables are locked because the foreign key is merged into the partitioned table's."
@@ -526,7 +529,7 @@ class _Builder:
             name=f"vacuum {part.table}",
             statements=(f"VACUUM (ANALYZE) {self._qualified(part)}",),
             lock="SHARE UPDATE EXCLUSIVE",
-            on=self._qualified(part),
+            on=plainly(self.spec.partition_schema, part.table),
             why="Sets the visibility map, without which the first index-only scans read the heap.",
             lane=f"{self.spec.name} {part.label}",
             autocommit=True,
@@ -537,10 +540,10 @@ class _Builder:
     def _finish_step(self, statements: Sequence[str]) -> Step:
         published = any(not publication.all_tables for publication in self.original.publications)
         return Step(
-            name=f"finish {self.target}",
+            name=f"finish {self.target_said}",
             statements=tuple(statements),
             lock="SHARE UPDATE EXCLUSIVE",
-            on=self.target,
+            on=self.target_said,
             why="Numbers go on where the original's stand, future partitions are made from now on, and the planner gets statistics of "
             "the whole (autovacuum never analyzes a partitioned table)."
             + (" Publications carry it." if published else ""),

@@ -12,7 +12,7 @@ from datetime import date
 from psycopg import sql
 
 from atlas_ops import bounds, migration
-from atlas_ops.definition import fit, index_plans, name, text
+from atlas_ops.definition import fit, index_plans, indexed_by, name, text
 from atlas_ops.model import KeyFacts, Relation, Snapshot, Taken
 from atlas_ops.report import Check, Severity
 from atlas_ops.spec import TableSpec
@@ -358,7 +358,7 @@ def _relations(spec: TableSpec, original: Relation) -> Iterator[Check]:
     if outgoing:
         yield _check(
             Severity.NOTE, spec, "foreign keys", ", ".join(f"{fk.name} to {fk.referenced}" for fk in outgoing),
-            "Made on the copy too; each partition takes SHARE ROW EXCLUSIVE on the referenced table for a few milliseconds.",
+            "Made on the copy too; each attached partition takes ACCESS EXCLUSIVE on the referenced table for a few milliseconds.",
         )  # fmt: skip
     unvalidated = [fk.name for fk in original.constraints if not fk.validated]
     if unvalidated:
@@ -418,9 +418,7 @@ def _cost(spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date) 
             Severity.WARN, spec, "many partitions", f"{count:,} partitions; a query that prunes none takes {locks:,} locks of {snapshot.server.max_locks:,} there are.",
             "Planning and locking grow with the partitions a query touches.", f"A longer period than {spec.every}, or more max_locks_per_transaction.",
         )  # fmt: skip
-    if not any(
-        index.columns[:1] == (spec.partition_key,) and " WHERE " not in index.tail for index in original.indexes
-    ):
+    if not indexed_by(original, spec.partition_key):
         yield _check(
             Severity.WARN, spec, "no index on the key", f"No index of {spec.table} begins with {spec.partition_key}.",
             f"Each of the {count} parts is copied by reading the whole table once.", "Harmless on a small table; on a big one it decides the time.",

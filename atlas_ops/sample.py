@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 
 import psycopg
+from psycopg import sql
 
 from atlas_ops import forecast
 from atlas_ops.database import Session, connect, translate
+from atlas_ops.definition import indexed_by
 from atlas_ops.forecast import Sample
 from atlas_ops.model import Relation
 from atlas_ops.spec import TableSpec
@@ -33,6 +35,7 @@ def timed(where: Session, spec: TableSpec, original: Relation) -> Sample:
             for index in indexes:
                 connection.execute(index)
             indexed = time.perf_counter()
+            scan = _scan(connection, spec) if not indexed_by(original, spec.partition_key) else 0.0
             sizes = connection.execute(
                 "SELECT pg_table_size(%(t)s::regclass), pg_indexes_size(%(t)s::regclass)",
                 {"t": f"pg_temp.{forecast.SAMPLE_TABLE}"},
@@ -40,4 +43,12 @@ def timed(where: Session, spec: TableSpec, original: Relation) -> Sample:
     except psycopg.Error as error:
         raise translate(error, f"Timing a sample of {spec.table}") from None
     assert sizes is not None
-    return Sample(rows, copied - started, indexed - copied, *sizes)
+    heap_bytes, index_bytes = sizes
+    return Sample(rows, copied - started, indexed - copied, heap_bytes, index_bytes, scan)
+
+
+def _scan(connection: psycopg.Connection, spec: TableSpec) -> float:
+    """Seconds of one read of the whole table."""
+    started = time.perf_counter()
+    connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(spec.schema, spec.name)))
+    return time.perf_counter() - started

@@ -43,6 +43,7 @@ _KIND_BY_NAME: dict[str, Kind] = {
 }
 _NUMERIC: frozenset[Kind] = frozenset({"count", "size", "duration"})
 _SQL_INLINE = 60  # characters: longer statements, and those of several lines, get a block of their own
+_UNBROKEN = 40  # characters: a name or a date up to this stays in one piece
 _PLAIN_WIDTH = 72  # characters of one cell in the plain text form
 
 
@@ -258,6 +259,8 @@ def _html_value(column: Column, value: object) -> str:
     if tone:
         style = f"color:{tone};font-weight:600;white-space:nowrap"
         return f'<span style="{style}">{_MARK[tone]} {_escape(text)}</span>'
+    if len(text) <= _UNBROKEN and " " not in text:
+        return f'<span style="white-space:nowrap">{_escape(text)}</span>'  # browsers break a date at its hyphens
     return _escape(text)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 
 from atlas_ops.forecast import Forecast
 from atlas_ops.model import Server
@@ -85,17 +85,15 @@ class PlanView:
 
 
 def _alike(steps: Sequence[Step]) -> list[list[Step]]:
-    """Neighbours of a long plan that differ by their partition only, told in one row; lanes run mixed, so they are sorted by reason."""
+    """Steps of a long plan that differ by their partition only, told in one row, in the order of their first."""
     if len(steps) <= LONG_PLAN:
         return [[step] for step in steps]
-    order = list(
-        dict.fromkeys((step.why, step.lock, step.on if step.lock != "SHARE UPDATE EXCLUSIVE" else "") for step in steps)
-    )
-
-    def kind(step: Step) -> int:
-        return order.index((step.why, step.lock, step.on if step.lock != "SHARE UPDATE EXCLUSIVE" else ""))
-
-    return [list(group) for _, group in groupby(sorted(steps, key=kind), key=kind)]
+    shared = Counter(step.on for step in steps)
+    groups: dict[tuple[str, ...], list[Step]] = {}
+    for step in steps:
+        on = step.on if shared[step.on] > 1 else ""
+        groups.setdefault((step.name.split()[0], step.lock, step.why, on), []).append(step)
+    return list(groups.values())
 
 
 def _group_row(group: Sequence[Step]) -> tuple[object, ...]:
@@ -106,16 +104,16 @@ def _group_row(group: Sequence[Step]) -> tuple[object, ...]:
 
 
 class Folded:
-    """A short table with a long one folded away below it."""
+    """A short table, with longer ones folded away below it under their titles."""
 
-    def __init__(self, short: Table, long: Table, title: str) -> None:
-        self.short, self.long, self.title = short, long, title
+    def __init__(self, short: Table | Words, *folded: tuple[str, Table]) -> None:
+        self.short, self.folded = short, folded
 
     def __repr__(self) -> str:
-        return f"{self.short!r}\n\n{self.title}\n{self.long!r}"
+        return "\n\n".join([repr(self.short), *(f"{title}\n{table!r}" for title, table in self.folded)])
 
     def _repr_html_(self) -> str:
-        return self.short._repr_html_() + _details(self.title, self.long._repr_html_())
+        return self.short._repr_html_() + "".join(_details(title, table._repr_html_()) for title, table in self.folded)
 
 
 def _details(title: str, content: str) -> str:
@@ -124,16 +122,28 @@ def _details(title: str, content: str) -> str:
 
 
 def checks_table(checks: Iterable[Check]) -> Folded:
-    """Checks, the severe first; the SQL to look closer or to cure folded below."""
+    """Checks that found something, the severe first; those that passed, and the SQL to look closer or to cure, folded below."""
     order = list(Severity)
     shown = sorted(checks, key=lambda check: order.index(check.severity))
-    return Folded(
-        Table(
-            ["severity", "table", "check", "what", "why it matters", "how to cure it"],
-            [(str(c.severity), c.table, c.name, c.what, c.why or None, c.cure or None) for c in shown],
+    found = [check for check in shown if check.severity is not Severity.OK]
+    passed = [check for check in shown if check.severity is Severity.OK]
+    findings = Table(
+        ["severity", "table", "check", "what", "why it matters", "how to cure it"],
+        [(str(c.severity), c.table, c.name, c.what, c.why or None, c.cure or None) for c in found],
+    )
+    folded = [
+        (
+            f"{count(len(passed))} checks passed",
+            Table(["table", "check", "what"], [(c.table, c.name, c.what) for c in passed]),
         ),
-        Table(["table", "check", "SQL"], [(c.table, c.name, c.sql) for c in shown if c.sql]),
-        "SQL to look closer or to cure, ready to paste",
+        (
+            "SQL to look closer or to cure, ready to paste",
+            Table(["table", "check", "SQL"], [(c.table, c.name, c.sql) for c in found if c.sql]),
+        ),
+    ]
+    return Folded(
+        findings if found else Words("Nothing was found.", f"{count(len(passed))} checks passed.", GREEN),
+        *((title, table) for title, table in folded if table.rows),
     )
 
 
@@ -175,7 +185,7 @@ def lines_table(lines: Sequence[Line]) -> Folded:
         ],
         limit=len(lines),
     )
-    return Folded(short, long, "Every step")
+    return Folded(short, ("Every step", long))
 
 
 def forecast_table(forecasts: Sequence[Forecast]) -> Table:

@@ -18,7 +18,9 @@ class ExplainAnalysis(Run):
     """Runs each query of the workload on both tables; what writes is rolled back."""
 
     stage = "explain_analysis"
-    next = "06 Cut over comes with the slower queries known, or the application moves to the new name by itself."
+    next = (
+        "08 Plan archive. Before the application moves to the new name: rewrite what is slower, or accept it knowingly."
+    )
 
     @cached_property
     def _results(self) -> tuple[QueryResult, ...]:
@@ -26,8 +28,7 @@ class ExplainAnalysis(Run):
         jobs = []
         for spec in self.specs:
             if spec.workload:
-                queries = [query for query in workload.load(Path(spec.workload)).queries if query.table == spec.name]
-                jobs.append((spec, queries))
+                jobs.append((spec, workload.load(Path(spec.workload)).of(spec)))
         if not any(queries for _, queries in jobs):
             raise AtlasError(
                 what="There is no query to explain.",

@@ -10,7 +10,7 @@ from atlas_ops.model import Snapshot
 from atlas_ops.report import Severity, Verdict, stopped
 from atlas_ops.spec import TableSpec
 from atlas_ops.stages.base import Run
-from atlas_ops.tables import Table, count, size
+from atlas_ops.tables import Column, Table, count, size
 
 
 class InspectPartitions(Run):
@@ -34,9 +34,25 @@ class InspectPartitions(Run):
         ]
         return views.checks_table(self.checks)
 
-    def partitions(self) -> Table:
-        """Every partition with bounds, rows, sizes, dead rows, indexes and last vacuum."""
-        return partitions.as_table(self._rows)
+    def partitions(self) -> views.Folded:
+        """A line a table; every partition with bounds, rows, sizes, dead rows, indexes and last vacuum folded below."""
+        rows = []
+        for spec in self.specs:
+            own = [row for row in self._rows if row.table == spec.table]
+            rows.append(
+                (
+                    spec.table,
+                    len(own),
+                    sum(row.rows or 0 for row in own),
+                    sum(row.heap_bytes + row.toast_bytes for row in own),
+                    sum(row.index_bytes for row in own),
+                    sum(row.bloat_bytes for row in own),
+                    sum(row.dead_rows for row in own),
+                )
+            )
+        sizes = [Column(name, "size") for name in ("heap and TOAST", "indexes", "bloat, roughly")]
+        short = Table(["table", "partitions", Column("rows", "count"), *sizes, Column("dead rows", "count")], rows)
+        return views.Folded(short, ("Every partition", partitions.as_table(self._rows)))
 
     def sizes(self) -> Chart:
         """Heap and indexes of every partition."""
@@ -55,4 +71,4 @@ class InspectPartitions(Run):
         total = sum(row.heap_bytes + row.index_bytes + row.toast_bytes for row in self._rows)
         warned = sum(check.severity in (Severity.WARN, Severity.STOP) for check in self.checks)
         self.figures |= {"partitions": len(self._rows), "bytes": total, "findings": warned}
-        return f"{count(len(self._rows))} partitions of {len(self.specs)} tables, {size(total)}; {warned} findings want a look."
+        return f"{count(len(self._rows))} partitions of {len(self.specs)} tables, {size(total)}; findings that want a look: {warned}."

@@ -11,7 +11,7 @@ from atlas_ops.plan import Plan, joined
 from atlas_ops.report import Verdict
 from atlas_ops.spec import TableSpec
 from atlas_ops.stages.base import Run
-from atlas_ops.tables import Table, count, size
+from atlas_ops.tables import Column, Table, count, size
 
 
 class PlanArchive(Run):
@@ -30,9 +30,23 @@ class PlanArchive(Run):
             found for spec, snapshot, _ in self._migrated for found in archive.candidates(spec, snapshot, self.as_of)
         ]
 
-    def candidates(self) -> Table:
-        """Every partition with its fate and the reason."""
-        return archive.as_table(self._candidates)
+    def findings(self) -> views.Folded:
+        """What would make a detach refuse, or make it pointless."""
+        self.checks = [
+            check for spec, snapshot, _ in self._migrated for check in archive.checks(spec, snapshot, self.as_of)
+        ]
+        return views.checks_table(self.checks)
+
+    def candidates(self) -> views.Folded:
+        """How many partitions go and stay; each with its fate and the reason folded below."""
+        rows = []
+        for spec in self.specs:
+            own = [found for found in self._candidates if found.table == spec.table]
+            going = [found for found in own if found.goes]
+            kept = "for ever" if spec.keep is None else f"{spec.keep} {spec.every}s"
+            rows.append((spec.table, kept, len(own) - len(going), len(going), sum(found.bytes for found in going)))
+        short = Table(["table", "keep", "partitions that stay", "partitions that go", Column("freed", "size")], rows)
+        return views.Folded(short, ("Every partition, with the reason", archive.as_table(self._candidates)))
 
     def timeline(self) -> Chart:
         """What stays and what goes, by size."""

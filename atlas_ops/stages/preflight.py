@@ -62,7 +62,12 @@ class Preflight(Run):
     def forecast(self) -> Table:
         """Time, disk and WAL of the migration, from a timed sample of each table."""
         forecasts = [
-            forecast(spec, facts.rows, sample.timed(self.where, spec, snapshot.original))
+            forecast(
+                spec,
+                facts.rows,
+                sample.timed(self.where, spec, snapshot.original),
+                len(migration.periods(spec, self.as_of)) + spec.default_partition,
+            )
             for spec, snapshot, facts, _ in self._read
             if facts and snapshot.original and snapshot.original.table.kind in READABLE
         ]

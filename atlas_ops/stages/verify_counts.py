@@ -103,8 +103,10 @@ class VerifyCounts(Run):
             )
         return views.Folded(
             Table(["table", "parts", "rows", *heads], rows),
-            Table(["table", "part", "rows", *heads], [_digests(proof) for proof in proofs], limit=len(proofs)),
-            "Every part",
+            (
+                "Every part",
+                Table(["table", "part", "rows", *heads], [_digests(proof) for proof in proofs], limit=len(proofs)),
+            ),
         )
 
     def differences(self) -> Table | views.Words:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from atlas_ops import archive, catalog, database, execute, migration
+from atlas_ops.errors import AtlasError
 from atlas_ops.model import Snapshot
 from atlas_ops.plan import Plan
 from atlas_ops.spec import TableSpec, tables_from
@@ -135,7 +136,7 @@ def test_another_digest_detaches_nothing(atlas: Any) -> None:
     plan = planned(atlas, spec())
     for confirm, stops in ((other, True), ("additive", True), ("", False)):
         if stops:
-            with pytest.raises(execute.AtlasError):
+            with pytest.raises(AtlasError):
                 execute.execute(session(atlas), plan, confirm)
         else:
             assert execute.execute(session(atlas), plan, confirm) == ()
@@ -151,7 +152,7 @@ def interrupt_the_detach(atlas: Any, table: TableSpec, plan: Plan) -> None:
     hurried = replace(plan, steps=impatient)
     with atlas.connect() as reader:
         reader.execute("SELECT count(*) FROM messages_partitioned")
-        with pytest.raises(execute.AtlasError, match="lock_timeout"):
+        with pytest.raises(AtlasError, match="lock_timeout"):
             execute.execute(session(atlas), hurried, hurried.digest)
     assert [each.name for each in snapshot(atlas, table).partitions if each.detach_pending] == ["messages_2014"]
 
@@ -206,7 +207,7 @@ def test_a_row_that_refers_to_an_old_one_refuses_the_detach(atlas: Any) -> None:
     told = next(check for check in found if check.name == "incoming foreign keys")
     assert "public.notes" in told.what
     plan = planned(atlas, spec())
-    with pytest.raises(execute.AtlasError, match="23503"):
+    with pytest.raises(AtlasError, match="23503"):
         execute.execute(session(atlas), plan, plan.digest)
     assert "messages_2024_01" in names(atlas, spec())
     with atlas.connect() as conn:

@@ -11,6 +11,7 @@ import pytest
 from atlas_ops import catalog, database, execute, migration, partitions
 from atlas_ops.model import Snapshot
 from atlas_ops.partitions import Kind
+from atlas_ops.plan import Plan
 from atlas_ops.report import Check, Severity
 from atlas_ops.spec import TableSpec, tables_from
 
@@ -71,10 +72,10 @@ def test_after_a_migration_forty_tables_are_listed_and_nothing_is_red(atlas: Any
 def test_an_interrupted_migration_is_told(atlas: Any) -> None:
     plan = migration.plan_migration(spec(), snapshot(atlas, spec()), AS_OF)
     first = next(number for number, step in enumerate(plan.steps) if step.name.startswith("attach"))
-    cut = migration.Plan(plan.stage, plan.target, plan.steps[: first + 1])
+    cut = Plan(plan.stage, plan.target, plan.steps[: first + 1])
     execute.execute(session(atlas), cut, cut.digest)
     found = findings(atlas, spec())
-    assert "and 33 more" in found["not attached"].what or found["not attached"].severity is Severity.WARN
+    assert "messages_2024_02, " in found["not attached"].what and "and 33 more." in found["not attached"].what
     assert found["runway"].severity is Severity.STOP
     kinds = [row.kind for row in partitions.overview(spec(), snapshot(atlas, spec()), AS_OF)]
     assert kinds.count(Kind.NOT_ATTACHED) == 38 and kinds.count(Kind.SET_ASIDE) == 1
@@ -141,7 +142,8 @@ def test_rows_in_the_default_partition_are_counted_by_period(atlas: Any) -> None
     ]
     assert check.severity is Severity.WARN
     with atlas.connect() as conn:
-        periods = conn.execute(check.sql).fetchall()
+        # one of the periods is infinity, which Python cannot say
+        periods = conn.execute(f"SELECT period::text, count FROM ({check.sql.rstrip(';')}) found").fetchall()
         [(total,)] = conn.execute("SELECT count(*) FROM partitions.messages_default").fetchall()
     assert sum(rows for _, rows in periods) == total > 0
 
@@ -185,13 +187,13 @@ def test_sets_of_others_are_read(empty: Any, by: str, bounds: list[str], drawn: 
 
 
 def test_a_pending_detach_is_red_and_its_sql_completes_it(atlas: Any) -> None:
-    table = spec(default_partition=False, **{"from": "2014-01-01"}, until="2032-01-01")
+    table = spec(default_partition=False, every="year", until="2032-01-01", **{"from": "2014-01-01"})
     migrate(atlas, table)
     with atlas.connect() as reader, atlas.connect(autocommit=True) as other:
         reader.execute("SELECT count(*) FROM messages_partitioned")
         other.execute("SET lock_timeout = '200ms'")
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            other.execute("ALTER TABLE messages_partitioned DETACH PARTITION partitions.messages_2026_11 CONCURRENTLY")
+            other.execute("ALTER TABLE messages_partitioned DETACH PARTITION partitions.messages_2026 CONCURRENTLY")
     found = findings(atlas, table)
     assert found["detach pending"].severity is found["runway"].severity is Severity.STOP
     run(atlas, found["detach pending"].sql)

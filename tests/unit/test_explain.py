@@ -200,7 +200,8 @@ def test_verdicts(before: float, after: float, verdict: str, promise: bool) -> N
         ({}, {"touched": 1, "never_executed": 2}, "Reads 1 of 3 partitions and has enough, 2 more are planned: created_at is not bounded."),
         ({}, {"touched": 1, "bounds_key": True, "temp_blocks": 9}, "Reads 1 of 3 partitions. It sorts or hashes on disk."),
         ({}, {"touched": 1, "planning_ms": 4.0}, "Reads 1 of 3 partitions. Most of the difference is planning: 4.0 ms instead of 0.0."),
-        ({}, {"touched": 1, "rows": 4.0}, "Not the same answer: 5 rows from the original, 4 from the partitioned table. See 03 Verify counts. Reads 1 of 3 partitions."),
+        ({}, {"touched": 1, "rows": 4.0}, ("Not the same answer: 5 rows from the original, 4 from the partitioned table. "
+         "See 03 Verify counts. Reads 1 of 3 partitions.")),
     ],
 )  # fmt: skip
 def test_why(before: dict[str, Any], after: dict[str, Any], why: str) -> None:

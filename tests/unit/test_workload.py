@@ -156,7 +156,7 @@ def test_no_text_loses_a_character(text: str) -> None:
         (GOOD.replace("%(user)s", "%(user)"), "sql is", "Write %(name)s"),
         (GOOD.replace("ORDER BY id", "WHERE id = %(id)s"), "bindings is", "Write bindings"),
         (GOOD.replace("LIMIT 1", "LIMIT 1; COMMIT"), "bindings is", "Write one query a statement"),
-        (GOOD.replace("    bindings", "    role"), "role is", "role: authenticated"),
+        (GOOD + "    role: a b\n", "role is", "Quote a name"),
         (GOOD + "    writes: sometimes\n", "writes is", "writes: true"),
         (GOOD + "    weight: 0\n", "weight is 0", "weight: 12.5"),
         (GOOD + "    weight: '12'\n", 'weight is "12"', "weight: 12.5"),
@@ -177,7 +177,7 @@ def test_no_text_loses_a_character(text: str) -> None:
 )  # fmt: skip
 def test_a_fault_is_told_with_its_cure(file: Path, wrong: str, what: str, next: str) -> None:
     stop = told(file, wrong)
-    assert what in stop.what
+    assert what in stop.what or ("has 2 faults" in stop.what and what in stop.why)  # a key misspelt is a key missing
     assert next in stop.next
     assert stop.why
 

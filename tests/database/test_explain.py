@@ -1,0 +1,333 @@
+"""Both tables are asked the same; what is told of it is true and holds nobody's data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from atlas_ops import catalog, database, execute, explain, measure, migration, workload
+from atlas_ops.errors import AtlasError
+from atlas_ops.explain import QueryResult
+from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.workload import Query
+
+AS_OF = date(2026, 11, 23)
+ATLAS = Path(__file__).parents[2] / "parameters" / "workloads" / "atlas.yml"
+PERIOD = {"from": "2024-01-01", "until": "2027-01-01"}
+MESSAGES, USAGE_LOGS = tables_from(
+    [
+        {"table": "messages", "partition_key": "created_at", "null_keys": "set_aside", **PERIOD},
+        {"table": "usage_logs", "partition_key": "timestamp", **PERIOD},
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """A database with both partitioned tables filled. Measuring changes nothing in it, so tests share one."""
+
+    where: database.Session
+    conninfo: str
+
+    def value(self, query: str) -> Any:
+        with psycopg.connect(self.conninfo) as conn:
+            row = conn.execute(query).fetchone()
+        assert row is not None
+        return row[0]
+
+    def ask(self, sql: str, repeat: int = 1, **keys: Any) -> QueryResult:
+        query = Query(name="asked", description="a test asks", table="messages", sql=sql, **keys)
+        [result] = measure.workload(self.where, MESSAGES, [query], repeat)
+        return result
+
+
+@pytest.fixture(scope="module")
+def migrated(server: Any, template: str) -> Iterator[Migrated]:
+    clone = server.clone(template)
+    where = database.Session("test", clone.conninfo, "explain_analysis")
+    for number, spec in enumerate((MESSAGES, USAGE_LOGS)):
+        with database.connect(where) as conn:
+            snapshot = catalog.snapshot(conn, spec, migration.names_needed(spec, AS_OF))
+        plan = migration.plan_migration(spec, snapshot, AS_OF, install=number == 0)
+        assert execute.execute(where, plan, plan.digest)
+    yield Migrated(where, clone.conninfo)
+    server.drop(clone)
+
+
+@pytest.fixture(scope="module")
+def results(migrated: Migrated) -> list[QueryResult]:
+    """The shipped workload, measured."""
+    read = workload.load(ATLAS)
+    return [r for spec in (MESSAGES, USAGE_LOGS) for r in measure.workload(migrated.where, spec, read.queries)]
+
+
+def partitions(migrated: Migrated, table: str = "messages") -> int:
+    return int(migrated.value(f"SELECT count(*) FROM pg_inherits WHERE inhparent = '{table}_partitioned'::regclass"))
+
+
+# the application's queries
+
+
+def test_every_query_of_the_application_is_measured_on_both_tables(results: list[QueryResult]) -> None:
+    assert [r.name for r in results if r.verdict == "failed"] == []
+    assert len(results) == 16
+    assert all(len(r.original.runs_ms) == len(r.partitioned.runs_ms) == 3 for r in results)
+    assert all(r.original.figures and r.original.figures.total_ms > 0 for r in results)
+
+
+def test_which_queries_are_pruned(results: list[QueryResult], migrated: Migrated) -> None:
+    there = partitions(migrated)
+    touched = {name: n for name, n, total in explain.touched_rows(results) if total == there}
+    assert {name for name, n in touched.items() if n == there} == {
+        "history_page", "history_page_as_user", "model_context", "pull", "one_message", "search",
+        "conversation_count", "edit", "soft_delete",
+    }  # fmt: skip
+    assert [touched[name] for name in ("today", "insert", "upsert")] == [1, 1, 1]
+    assert all(1 < touched[name] < there / 2 for name in ("monthly_count", "delta_sync", "new_since", "cooldown"))
+    assert next(r for r in results if r.name == "today").as_expected is True
+
+
+def test_both_tables_answer_alike(results: list[QueryResult]) -> None:
+    reads = [(r.name, r.original.figures, r.partitioned.figures) for r in results if not r.query.writes]
+    assert all(before and after and before.rows == after.rows for _, before, after in reads)
+    assert sum(before.rows > 0 for _, before, _ in reads if before) >= 9
+
+
+def test_it_is_told_in_a_sentence_in_charts_and_in_tables(results: list[QueryResult]) -> None:
+    assert " of 16 queries faster, " in explain.verdict_sentence(results)
+    assert len(explain.time_rows(results)) == len(explain.overview(results)) == 16
+    plan = explain.plan_table(next(r for r in results if r.name == "history_page"), "partitioned")
+    assert any("messages_2024_01 … " in str(row[1]) for row in plan.rows)
+    assert len(plan) < 20
+    json.dumps(explain.figures(results))
+
+
+def test_no_value_of_a_user_is_told(results: list[QueryResult], migrated: Migrated) -> None:
+    with psycopg.connect(migrated.conninfo) as conn:
+        conn.execute("SET TimeZone = 'UTC'; SET search_path = public")
+        secrets: set[str] = set()
+        for result in results:
+            bound = conn.execute(str(result.query.bindings).replace("{table}", result.query.table).encode()).fetchone()
+            for value in bound or ():
+                secrets |= {str(v) for v in value} if isinstance(value, list) else {str(value)}
+    secrets = {s.removesuffix("+00:00") for s in secrets} - {
+        "chat_message",
+        "login",
+    }  # events are words of the application
+    assert len(secrets) > 5
+    told = (
+        repr(results)
+        + json.dumps(explain.figures(results))
+        + repr(explain.overview(results))
+        + explain.overview(results)._repr_html_()
+    )
+    for result in results:
+        for side in ("original", "partitioned"):
+            table = explain.plan_table(result, side)
+            told += repr(table) + table._repr_html_() + repr(table.rows)
+    assert [s for s in secrets if s in told] == []
+
+
+# pruning
+
+
+def test_a_month_prunes_to_one_partition(migrated: Migrated) -> None:
+    result = migrated.ask(
+        "SELECT date_trunc('month', created_at) AS month, count(*) FROM {table}"
+        " WHERE created_at >= '2025-03-01 00:00+00' AND created_at < '2025-04-01 00:00+00' GROUP BY 1",
+        expects={"prunes_to": 1},
+    )
+    assert explain.touched_rows([result]) == [("asked", 1, partitions(migrated))]
+    assert result.as_expected is True
+    assert "Reads 1 of" in result.why
+
+
+def test_no_bound_on_the_key_reads_all(migrated: Migrated) -> None:
+    result = migrated.ask("SELECT count(*) FROM {table} WHERE role = 'user'", expects={"prunes_to": 1})
+    there = partitions(migrated)
+    assert explain.touched_rows([result]) == [("asked", there, there)]
+    assert result.as_expected is False
+    assert f"Reads all {there} partitions: created_at is not bounded. Expected were at most 1." in result.why
+
+
+def test_pruning_at_run_time_counts(migrated: Migrated) -> None:
+    result = migrated.ask("SELECT count(*) FROM {table} WHERE created_at = (SELECT timestamptz '2025-03-05 00:00+00')")
+    assert result.partitioned.figures is not None
+    assert result.partitioned.figures.touched == 1
+    assert result.partitioned.figures.never_executed == partitions(migrated) - 1
+
+
+# writes
+
+
+def test_writes_leave_nothing(migrated: Migrated) -> None:
+    def state() -> Any:
+        digests = " + ".join(
+            f"(SELECT sum(hash_record_extended(t, 0)::numeric) + count(*) FROM {name} AS t)"
+            for name in ("messages", "messages_partitioned", "conversations")
+        )
+        return migrated.value(f"SELECT {digests}")
+
+    before = state()
+    written = [query for query in workload.load(ATLAS).queries if query.writes]
+    results = measure.workload(migrated.where, MESSAGES, written, repeat=2)
+    assert [r.verdict == "failed" for r in results] == [False] * 4
+    assert all(r.original.figures and r.original.figures.wal_bytes > 0 for r in results)
+    assert migrated.ask("DELETE FROM {table}", writes=True).verdict != "failed"
+    assert state() == before
+
+
+def test_a_query_that_writes_must_say_so(migrated: Migrated) -> None:
+    result = migrated.ask("WITH gone AS (DELETE FROM {table} RETURNING 1) SELECT count(*) FROM gone")
+    assert result.original.failure
+    assert (result.original.failure.sqlstate, result.partitioned.failure) == ("25006", result.original.failure)
+
+
+# failures are lines
+
+
+def test_on_conflict_without_the_key_fails_on_the_partitioned_table_alone(migrated: Migrated) -> None:
+    result = migrated.ask(
+        "INSERT INTO {table} (id, role, content) VALUES (gen_random_uuid(), 'user', 'x') ON CONFLICT (id) DO NOTHING",
+        writes=True,
+    )
+    assert result.original.figures is not None
+    assert result.partitioned.failure is not None
+    assert result.partitioned.failure.sqlstate == "42P10"
+    assert (result.verdict, explain.time_rows([result])) == ("failed", [])
+    assert "(42P10)" in repr(explain.overview([result]).rows)
+
+
+@pytest.mark.parametrize(
+    ("keys", "state", "what"),
+    [
+        ({"sql": "SELECT creatd_at FROM {table}"}, "42703", 'column "creatd_at" does not exist'),
+        ({"sql": "SELEC FROM {table}"}, "42601", "syntax error"),
+        ({"sql": "SELECT content::uuid FROM {table}"}, "22P02", "InvalidTextRepresentation."),
+        ({"sql": "SELECT 1 FROM {table}", "role": "nobody_here"}, "22023", "the role is not there"),
+        ({"sql": "SELECT 1 FROM {table} WHERE id = %(b)s", "bindings": "SELECT 1 AS a"}, "", "bindings has no column b"),
+        ({"sql": "SELECT 1 FROM {table}", "bindings": "SELECT 1 AS a WHERE false"}, "", "bindings found no row"),
+        ({"sql": "SELECT 1 FROM {table}", "bindings": "SELECT id FROM {table}"}, "", "bindings found more than one"),
+        ({"sql": "SELECT 1 FROM {table}", "bindings": "SELECT content::int FROM {table}"}, "22P02", "bindings: "),
+        ({"sql": "SELECT 1 FROM {table}", "bindings": "DELETE FROM {table} RETURNING id"}, "42601", "bindings: "),
+        ({"sql": "SELECT 1 FROM {table}", "bindings": "SELECT 1 AS a) AS b --"}, "42601", "bindings: "),
+    ],
+)  # fmt: skip
+def test_a_failure_is_told_in_our_words(migrated: Migrated, keys: dict[str, Any], state: str, what: str) -> None:
+    result = migrated.ask(**keys)
+    for failure in (result.original.failure, result.partitioned.failure):
+        assert failure is not None
+        assert failure.sqlstate == state
+        assert what in failure.what
+    assert "last week" not in repr(result)
+
+
+def test_a_query_that_runs_away_is_ended_and_the_next_is_measured(migrated: Migrated) -> None:
+    def query(name: str, sql: str) -> Query:
+        return Query(name=name, description="d", table="messages", sql=sql)
+
+    found = measure.workload(
+        replace(migrated.where, statement_timeout_ms=300),
+        MESSAGES,
+        [query("slow", "SELECT pg_sleep(30) FROM {table} LIMIT 1"), query("quick", "SELECT count(*) FROM {table}")],
+        repeat=1,
+    )
+    assert [r.verdict == "failed" for r in found] == [True, False]
+    assert found[0].original.failure is not None
+    assert found[0].original.failure.sqlstate == "57014"
+
+
+def test_a_lost_connection_stops(migrated: Migrated) -> None:
+    with pytest.raises(AtlasError, match="Measuring asked"):
+        migrated.ask("SELECT pg_terminate_backend(pg_backend_pid()) FROM {table} LIMIT 1")
+
+
+def test_without_a_partitioned_table(migrated: Migrated) -> None:
+    missing, plain = tables_from(
+        [{"table": t, "partitioned_table": p, "partition_key": "created_at", **PERIOD} for t, p in
+         (("messages", "not_there"), ("usage_logs", "conversations"))]
+    )  # fmt: skip
+    for spec in (missing, plain):
+        with pytest.raises(AtlasError, match="has no partitions"):
+            measure.workload(migrated.where, spec, [])
+
+
+@pytest.mark.parametrize("repeat", [0, -1, 1_001])
+def test_how_often_is_bounded(migrated: Migrated, repeat: int) -> None:
+    with pytest.raises(AtlasError, match="repeat is"):
+        migrated.ask("SELECT 1 FROM {table}", repeat=repeat)
+
+
+# roles, parameters, names
+
+
+def test_row_security_counts_for_a_role(migrated: Migrated) -> None:
+    def rows(claims: str) -> tuple[float, float]:
+        result = migrated.ask(
+            "SELECT id FROM {table} WHERE conversation_id = %(conversation)s",
+            bindings='SELECT id AS conversation, user_id AS "user" FROM conversations ORDER BY id LIMIT 1',
+            role="authenticated",
+            claims=claims,
+        )
+        assert result.original.figures, result.why
+        assert result.partitioned.figures, result.why
+        return result.original.figures.rows, result.partitioned.figures.rows
+
+    own = rows("json_build_object('sub', %(user)s)")
+    assert own[0] == own[1] > 0
+    assert rows("json_build_object('sub', gen_random_uuid())") == (0, 0)
+
+
+def test_parameters_keep_value_and_type(migrated: Migrated) -> None:
+    result = migrated.ask(
+        "SELECT id FROM {table} WHERE created_at < %(forever)s AND id = ANY(%(ids)s) AND %(nothing)s IS NULL"
+        " AND content <> %(text)s AND content NOT LIKE '%{}%s%' AND (%(ids)s)[1] = id AND %(five)s % 3 = 2",
+        bindings="SELECT 'infinity'::timestamptz AS forever, ARRAY[id, id] AS ids, NULL::int AS nothing, 5 AS five,"
+        " E'a''b\\\\%(x)s {table}' AS text FROM {table} WHERE isfinite(created_at) ORDER BY id LIMIT 1",
+    )
+    assert result.verdict != "failed", result.why
+    assert result.original.figures is not None
+    assert result.original.figures.rows == 1
+
+
+def test_one_statement_and_no_second() -> None:
+    with pytest.raises(ValueError, match="more than one statement"):
+        Query(name="a", description="d", table="messages", sql="SELECT 1 FROM {table}; COMMIT")
+
+
+def test_hostile_names(empty: Any) -> None:
+    table, half = 'we\'ird %s {table} "q"', 'we\'ird %(a)s; -- "h"'
+    spec: TableSpec
+    [spec] = tables_from(
+        [{"table": '"' + table.replace('"', '""') + '"', "partitioned_table": '"' + half.replace('"', '""') + '"',
+          "partition_key": '"the ""key\'"', **PERIOD}]
+    )  # fmt: skip
+    original, partitioned = database.identifier("public", table), database.identifier("public", half)
+    with empty.connect(autocommit=True) as conn:
+        conn.execute(f'CREATE TABLE {original} (id int, "the ""key\'" timestamptz)'.encode())
+        conn.execute(f'CREATE TABLE {partitioned} (LIKE {original}) PARTITION BY RANGE ("the ""key\'")'.encode())
+        for month in (1, 2):
+            conn.execute(
+                f'CREATE TABLE "o\'clock {month}" PARTITION OF {partitioned}'
+                f" FOR VALUES FROM ('2024-0{month}-01 00:00+00') TO ('2024-0{month + 1}-01 00:00+00')".encode()
+            )
+    query = Query(
+        name="a",
+        description="d",
+        table=spec.table,
+        sql='SELECT id FROM {table} WHERE "the ""key\'" >= %(day)s',
+        bindings="SELECT timestamptz '2024-02-03 00:00+00' AS day",
+    )
+    where = database.Session("test", empty.conninfo, "explain_analysis")
+    [result] = measure.workload(where, spec, [query], repeat=1)
+    assert explain.touched_rows([result]) == [("a", 1, 2)]
+    assert result.partitioned.figures is not None
+    assert result.partitioned.figures.bounds_key
+    assert explain.plan_table(result, "partitioned").rows[0][1] == "o'clock 2"
