@@ -190,17 +190,17 @@ def runway(rows: Iterable[Sequence[Any] | Row], as_of: dt.date | dt.datetime | s
 
 def query_times(rows: Iterable[Sequence[Any] | Row]) -> Chart:
     """Each query's time on the partitioned table over its time on the original: (query, original_ms,
-    partitioned_ms).
+    partitioned_ms, verdict), the verdict being faster, same or slower.
 
     On a log axis, so that twice as fast and twice as slow are equally long; both times are written at the
     bar.
     """
     values = []
-    for query, original, partitioned in _records(rows, ("query", "original_ms", "partitioned_ms")):
+    for query, original, partitioned, verdict in _records(rows, ("query", "original_ms", "partitioned_ms", "verdict")):
         # A server that answers in no measurable time still needs a ratio that a log axis can show.
         before, after = max(float(original), 0.001), max(float(partitioned), 0.001)
         ratio = after / before
-        kind = "about the same" if 0.9 <= ratio <= 1.1 else "faster" if ratio < 1 else "slower"  # noqa: PLR2004
+        kind = "about the same" if verdict == "same" else str(verdict)
         times = max(ratio, 1 / ratio)
         factor = kind if kind == "about the same" else f"{times:,.{0 if times >= 10 else 1}f}× {kind}"  # noqa: PLR2004
         text = f"{_ms(before)} → {_ms(after)}, {factor}"

@@ -334,9 +334,11 @@ def _weighted(measured: Sequence[QueryResult]) -> str:
     )
 
 
-def time_rows(results: Iterable[QueryResult]) -> list[tuple[str, float, float]]:
-    """(query, original ms, partitioned ms) for `charts.query_times`; queries that failed are left out."""
-    return [(result.name, before.total_ms, after.total_ms) for result, before, after in _measured(results)]
+def time_rows(results: Iterable[QueryResult]) -> list[tuple[str, float, float, str]]:
+    """(query, original ms, partitioned ms, verdict) for `charts.query_times`; queries that failed are left out."""
+    return [
+        (result.name, before.total_ms, after.total_ms, result.verdict) for result, before, after in _measured(results)
+    ]
 
 
 def touched_rows(results: Iterable[QueryResult]) -> list[tuple[str, int, int]]:

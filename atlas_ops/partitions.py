@@ -332,17 +332,17 @@ _WORDS = {
     "runway, default": (
         "runway",
         "Rows without a partition go to the default partition, and must be moved before theirs can be made.",
-        "Run 07_maintain_partitions, and see to it that it runs on schedule.",
+        "Call create_future_partitions(), and see to it that a scheduler does.",
     ),
     "runway": (
         "runway",
         "An INSERT of a row without a partition fails (23514).",
-        "Run 07_maintain_partitions, and see to it that it runs on schedule.",
+        "Call create_future_partitions(), and see to it that a scheduler does.",
     ),
     "default holds rows": (
         "default partition",
         "A new partition waits for a scan of all of it, and is refused (23514) if a row in it belongs there.",
-        "See which periods the rows belong to; 07_maintain_partitions makes those.",
+        "See which periods the rows belong to, and move them before a partition is made for one of those.",
     ),
     "no default": (
         "default partition",

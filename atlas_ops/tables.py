@@ -259,7 +259,7 @@ def _html_value(column: Column, value: object) -> str:
     if tone:
         style = f"color:{tone};font-weight:600;white-space:nowrap"
         return f'<span style="{style}">{_MARK[tone]} {_escape(text)}</span>'
-    if len(text) <= _UNBROKEN and " " not in text:
+    if isinstance(value, str | dt.date) and "-" in text and " " not in text and len(text) <= _UNBROKEN:
         return f'<span style="white-space:nowrap">{_escape(text)}</span>'  # browsers break a date at its hyphens
     return _escape(text)
 

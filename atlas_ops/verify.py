@@ -124,17 +124,17 @@ def keys_query(spec: TableSpec, original: Relation, part: Part) -> sql.Composed:
 def differences_query(spec: TableSpec, original: Relation, part: Part, limit: int = NAMED_DIFFERENCES) -> sql.Composed:
     """The rows of one part that differ, at most `limit`: key as text[], kind, names of columns."""
     keys = _joined_by(spec, original, part)
-    others = [column.name for column in original.columns if column.name not in keys]
+    columns = [column.name for column in original.columns]  # keys too: 1.0 joins with 1.00
     return sqlfile.template(
         "part_differences",
         key_texts=sql.SQL("ARRAY[{}]").format(
             sql.SQL(", ").join(sql.SQL("{}::text").format(name(key)) for key in keys)
         ),
         columns=sql.SQL(", ").join(
-            sql.SQL("CASE WHEN NOT ({}) THEN {} END").format(_identical("o", "p", [other]), sql.Literal(other))
-            for other in others
+            sql.SQL("CASE WHEN NOT ({}) THEN {} END").format(_identical("o", "p", [column]), sql.Literal(column))
+            for column in columns
         ),
-        same=_identical("o", "p", others),
+        same=_identical("o", "p", columns),
         original=_side(spec, original, part, partitioned=False),
         partitioned=_side(spec, original, part, partitioned=True),
         keys=names(keys),
@@ -144,14 +144,13 @@ def differences_query(spec: TableSpec, original: Relation, part: Part, limit: in
 
 def _joined_by(spec: TableSpec, original: Relation, part: Part) -> tuple[str, ...]:
     """Rows without a partition key are named by their primary key alone: NULL joins with nothing."""
-    keys = key_columns(spec, original)
-    return keys if part.attachable else tuple(key for key in keys if key != spec.partition_key)
+    if part.attachable or original.primary_key is None:
+        return key_columns(spec, original)
+    return original.primary_key.columns
 
 
 def _identical(one: str, other: str, columns: Sequence[str]) -> sql.Composable:
     """Whether the columns of two aliased rows have the same images; ::record keeps the parser from comparing column by column."""
-    if not columns:
-        return sql.SQL("true")
     rows = (
         sql.SQL("ROW({})::record").format(sql.SQL(", ").join(name(alias, column) for column in columns))
         for alias in (one, other)
@@ -191,7 +190,7 @@ def _exact(column: Column) -> sql.Composable:
         return own
     if column.base_type == "bpchar":
         return sql.SQL("textin(bpcharout({}))").format(own)  # ::text would cut trailing blanks
-    return sql.SQL("{}::text").format(own)
+    return sql.SQL('{}::text COLLATE "C"').format(own)  # a domain or an array hands its collation on
 
 
 # -- what the answers mean

@@ -121,7 +121,8 @@ def test_runway_counts_the_days_without_a_gap(as_of, said):
 
 
 def test_query_times_are_ratios_with_both_times_named():
-    chart = charts.query_times([("history", 10, 25), ("count", 55, 5), ("same", 100, 95), ("instant", 0, 0)])
+    rows = [("history", 10, 25, "slower"), ("count", 55, 5, "faster"), ("same", 100, 95, "same"), ("instant", 0, 0, "same")]
+    chart = charts.query_times(rows)
     assert chart.summary.startswith("1 of 4 queries faster, 1 slower on the partitioned table")
     for words in ("history: 10 ms → 25 ms, 2.5× slower", "count: 55 ms → 5 ms, 11× faster", "about the same"):
         assert words in chart.summary
@@ -155,7 +156,7 @@ ALL = [
     charts.both_sides([("messages", month, 5, 5) for month in MONTHS[:3]]),
     charts.partition_sizes([("messages", "messages_2024_01", 5, 5)]),
     charts.runway([("messages", "m", "2024-01-01", "2024-02-01", "empty")], "2024-01-05"),
-    charts.query_times([("q 'quoted' \"twice\"", 1, 2)]),
+    charts.query_times([("q 'quoted' \"twice\"", 1, 2, "slower")]),
     charts.partitions_touched([("q", 1, 2)]),
     charts.archive_timeline([("messages", "messages_2024_01", 5, "keep")]),
     charts.rows_per_month([]),

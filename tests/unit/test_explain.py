@@ -256,7 +256,7 @@ def test_the_sentence_weighs_calls_if_all_have_a_weight() -> None:
 
 def test_charts_leave_failures_out() -> None:
     results = [result(figures(1), figures(2)), result(figures(1), Failure("x"))]
-    assert explain.time_rows(results) == [("page", 1.0, 2.0)]
+    assert explain.time_rows(results) == [("page", 1.0, 2.0, "slower")]
     assert explain.touched_rows(results) == [("page", 3, 3)]
 
 
