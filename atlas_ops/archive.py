@@ -142,10 +142,10 @@ def plan_archive(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
 
 
 def checks(spec: TableSpec, snapshot: Snapshot, as_of: date) -> tuple[Check, ...]:
-    """What would make the detach refuse, or would make it pointless. `partitions.checks` tells the rest."""
+    """What would make the detach refuse, or would make it pointless. `inspection.checks` tells the rest."""
     relation = partitioned_table(snapshot)
     if relation is None:
-        return ()  # a red line of partitions.checks already
+        return ()  # a red line of inspection.checks already
     found: list[Check] = []
     if any(partition.detach_pending for partition, _ in attached(snapshot)):
         what = "A detach was interrupted: this plan completes it and does nothing else."

@@ -131,7 +131,13 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
                 mark=migration.mark_prefix(spec),
             ),
             partition_schema=room,
-            taken=rows(connection, "names", Taken, names=list(names), functions=list(migration.INSTALLED_NAMES)),
+            taken=rows(
+                connection,
+                "names",
+                Taken,
+                names=[*names, *migration.INSTALLED_NAMES],
+                functions=list(migration.INSTALLED_NAMES),
+            ),
             closed_to=roles,
             installed=_installed(connection),
             transactions=rows(
@@ -194,7 +200,10 @@ def key_facts(connection: psycopg.Connection, spec: TableSpec, table: Table) -> 
 def rows_per_period(
     connection: psycopg.Connection, spec: TableSpec, periods: Sequence[Period]
 ) -> list[tuple[str, int]]:
-    """(label, rows) for 'before', each period, 'after' and 'no key', of the original table, in one read of it."""
+    """(label, rows) for 'before', each period, 'after' and 'no key', of the original table, in one read of it.
+
+    A row without a key is counted where the specification's expression puts it.
+    """
     original = relation(connection, spec.schema, spec.name)
     key = original.column(spec.partition_key) if original else None
     if original is None or key is None:
@@ -210,7 +219,7 @@ def rows_per_period(
     )
     query = sqlfile.template(
         "rows_per_period",
-        key=sql.Identifier(spec.partition_key),
+        key=sql.SQL(migration.projection(spec, spec.partition_key)),
         table=sql.Identifier(spec.schema, spec.name),
         bounds=array,
     )

@@ -33,6 +33,7 @@ NOTEBOOKS = Path("notebooks")
 RECORDS = Path("records")
 DEMO_FILE = Path("parameters/demo.yml")
 
+Records = Annotated[Path, typer.Option(help="folder of the records")]
 File = Annotated[Path, typer.Option("-f", "--file", help="parameters file, such as parameters/demo.yml")]
 
 
@@ -42,18 +43,21 @@ def run(
     file: File,
     confirm: Annotated[str, typer.Option(help="digest of the plan you have read; empty shows the plan only")] = "",
     as_of: Annotated[str, typer.Option(help="the day to plan from, such as 2026-11-23; empty: today, UTC")] = "",
+    records: Records = RECORDS,
     parameter: Annotated[
         list[str] | None, typer.Option("-p", "--parameter", help="name=value of a notebook's own parameter")
     ] = None,
 ) -> None:
     """Run stages in order, stop at the first red one, keep a record of each."""
-    from atlas_ops import runner
+    from atlas_ops import record, runner
 
     from_file = runner.read_parameters(file)
     given = from_file | {key: value for key, value in (("confirm", confirm), ("as_of", as_of)) if value}
     given |= dict(_pair(text) for text in parameter or ())
     origins = dict.fromkeys(from_file, str(file))
-    results = runner.run(stages, given, notebooks=NOTEBOOKS, records=RECORDS, origins=origins)
+    results = runner.run(stages, given, notebooks=NOTEBOOKS, records=records, origins=origins)
+    place = record.folder(records, str(given.get("database", "")))
+    print(f"All records: {record.index(place, record.entries(place))}")
     raise typer.Exit(runner.exit_code(results))
 
 
@@ -62,6 +66,7 @@ def demo(
     messages: Annotated[int, typer.Option(help="rows of messages")] = 200_000,
     usage_logs: Annotated[int, typer.Option(help="rows of usage_logs")] = 300_000,
     seed: Annotated[int, typer.Option(help="the same rows for the same seed")] = 1,
+    records: Records = RECORDS,
 ) -> None:
     """The main job on the embedded server: build Atlas anew, then partition, verify, inspect, explain and plan its archive."""
     from atlas_ops import demo as atlas
@@ -73,10 +78,10 @@ def demo(
         f"{'demo database':<22} built     {time.perf_counter() - started:6.1f} s  {messages:,} messages, {usage_logs:,} usage logs"
     )
     results = runner.run(
-        STORY, {**runner.read_parameters(DEMO_FILE), "confirm": "demo"}, notebooks=NOTEBOOKS, records=RECORDS
+        STORY, {**runner.read_parameters(DEMO_FILE), "confirm": "demo"}, notebooks=NOTEBOOKS, records=records
     )
     made = {result.notebook.name for result in results if result.notebook}
-    place = record.folder(RECORDS, "demo")
+    place = record.folder(records, "demo")
     page = record.index(place, [entry for entry in record.entries(place) if Path(entry.notebook).name in made])
     print(f"\nOpen first: {page}")
     raise typer.Exit(runner.exit_code(results))

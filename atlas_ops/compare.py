@@ -35,6 +35,8 @@ def prove(
     try:
         with connect(where) as first, first.transaction():
             first.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            # it idles in its transaction for as long as the others read: that is what keeps their snapshot
+            first.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             exported = _one(first, "SELECT pg_export_snapshot()")[0]
             with ThreadPoolExecutor(WORKERS) as pool:
                 slices = [pool.submit(_slice, where, exported, jobs[number::WORKERS]) for number in range(WORKERS)]

@@ -18,6 +18,7 @@ from atlas_ops.errors import AtlasError
 
 DEMO = "demo"
 CONNECT_TIMEOUT_S = 10
+IDLE_TIMEOUT = "60s"  # in a transaction: a client of ours that hangs must not keep its locks
 POOLER_PROBES = 3
 
 # What every connection of ours is pinned to, so that bounds, digests and printed expressions are the same from any client.
@@ -108,8 +109,7 @@ def _timeouts(where: Session) -> dict[str, str]:
     return {
         "lock_timeout": f"{where.lock_timeout_ms}ms",
         "statement_timeout": f"{where.statement_timeout_ms}ms",
-        # a client of ours that hangs must not keep its locks
-        "idle_in_transaction_session_timeout": "60s",
+        "idle_in_transaction_session_timeout": IDLE_TIMEOUT,
     }
 
 
@@ -201,11 +201,19 @@ def translate(error: psycopg.Error, doing: str) -> AtlasError:
     because, cure = _NEXT.get(state, (type(error).__name__, "Read the server's message, cure it and run again."))
     primary = (error.diag.message_primary or "").splitlines()[:1]
     where = _object(error)
+    if _raised_by_a_function(error):
+        because, primary = "A function of the database stopped it.", ["(its message is not shown: it may quote a row)"]
     return AtlasError(
         what=f"{doing}: {because}",
         why=f"{state} {_without_values(state, primary[0] if primary else '')}{where}",
-        next=error.diag.message_hint or cure,
+        next=(not _raised_by_a_function(error) and error.diag.message_hint) or cure,
     )
+
+
+def _raised_by_a_function(error: psycopg.Error) -> bool:
+    """Whether RAISE in a PL/pgSQL function wrote the message, ours aside."""
+    ours = "create_future_partitions(" in (error.diag.context or "").partition("\n")[0]
+    return error.diag.source_function == "exec_stmt_raise" and not ours
 
 
 def _without_values(state: str, message: str) -> str:

@@ -94,29 +94,39 @@ def index_plans(original: Relation, key: str, wanted: Sequence[Sequence[str]]) -
         plans.append(IndexPlan(suffix, constraint, tail, unique))
 
     for constraint in original.constraints:
-        if constraint.kind not in "pu":
-            continue
-        kind = "PRIMARY KEY" if constraint.kind == "p" else "UNIQUE"
-        if key in constraint.columns:
-            definition = constraint.definition
-        else:
-            nulls = " NULLS NOT DISTINCT" if "NULLS NOT DISTINCT" in constraint.definition else ""
-            definition = f"{kind}{nulls} ({text(names([*constraint.columns, key]))})"
-        add(constraint.columns, "pkey" if constraint.kind == "p" else "key", constraint=definition)
-    tails: set[str] = set()
+        if constraint.kind in "pu":
+            definition = _with_key(constraint.definition, constraint.columns, key)
+            add(constraint.columns, "pkey" if constraint.kind == "p" else "key", constraint=definition)
+    have: set[tuple[tuple[str, ...], str]] = set()
     for index in original.indexes:
-        if index.constraint or not index.valid or index.tail is None:
+        if index.constraint or not index.valid:
             continue
-        if index.unique and key not in index.columns:
-            add(index.columns, "key_idx", tail=_plain(*index.columns, key), unique=True)
-        else:
-            add(index.columns, "key_idx" if index.unique else "idx", tail=index.tail, unique=index.unique)
-        tails.add(index.tail)
+        tail = _with_key(index.tail, index.columns, key) if index.unique else index.tail
+        add(index.columns, "key_idx" if index.unique else "idx", tail=tail, unique=index.unique)
+        have.add((index.columns, _unquoted(index.tail)))
     for columns in wanted:
-        if (tail := _plain(*columns)) not in tails:
-            tails.add(tail)
+        tail = text(sql.SQL("USING btree ({})").format(names(columns)))
+        if (tuple(columns), _unquoted(tail)) not in have:
             add(columns, "idx", tail=tail)
     return tuple(plans)
+
+
+def _with_key(definition: str, columns: Sequence[str], key: str) -> str:
+    """A unique definition as PostgreSQL prints it, with the partition key as its last column where it does not hold it yet.
+
+    What follows the columns (INCLUDE, NULLS NOT DISTINCT, DEFERRABLE) stays. The list is found by its columns' names.
+    """
+    if key in columns:
+        return definition
+    listed = ", ".join(rf"(?:{re.escape(column)}|{re.escape(text(name(column)))})(?: [^,()]*)?" for column in columns)
+    found = re.fullmatch(rf"([\w ]+\({listed})(\).*)", definition, re.DOTALL)
+    assert found is not None, "preflight refuses unique expressions and WITHOUT OVERLAPS without the partition key"
+    return f"{found[1]}, {text(name(key))}{found[2]}"
+
+
+def _unquoted(tail: str) -> str:
+    """For comparing: PostgreSQL prints a name in quotes only where it must, psycopg always."""
+    return tail.replace('"', "")
 
 
 def indexed_by(original: Relation, key: str) -> bool:
@@ -127,10 +137,6 @@ def indexed_by(original: Relation, key: str) -> bool:
 def plainly(*parts: str) -> str:
     """A qualified name for people: in quotes only where SQL needs them."""
     return ".".join(part if PLAIN.fullmatch(part) else text(name(part)) for part in parts)
-
-
-def _plain(*columns: str) -> str:
-    return text(sql.SQL("USING btree ({})").format(names(columns)))
 
 
 def like(schema: str, table: str, model_schema: str, model: str, storage_parameters: Sequence[str] = ()) -> str:
@@ -145,13 +151,33 @@ def like(schema: str, table: str, model_schema: str, model: str, storage_paramet
 
 
 def like_partitioned(schema: str, table: str, original: Relation, key: str) -> str:
-    """CREATE TABLE ... PARTITION BY RANGE with everything LIKE can take over; indexes come separately, with the key added."""
+    """CREATE TABLE ... PARTITION BY RANGE with everything LIKE can take over.
+
+    Indexes come separately, with the key added, and so do identities: their sequences would take the names of the original's.
+    """
     source = original.table
     return text(
-        sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES) PARTITION BY RANGE ({})").format(
-            name(schema, table), name(source.schema, source.name), name(key)
-        )
+        sql.SQL(
+            "CREATE TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY) PARTITION BY RANGE ({})"
+        ).format(name(schema, table), name(source.schema, source.name), name(key))
     )
+
+
+def identities(schema: str, table: str, original: Relation, named_after: str) -> list[str]:
+    """The identity columns of the original, each with a sequence of its own that is named after the table's later name."""
+    return [
+        text(
+            sql.SQL("ALTER TABLE {} ALTER COLUMN {} ADD GENERATED {} AS IDENTITY (SEQUENCE NAME {} {})").format(
+                name(schema, table),
+                name(column.name),
+                sql.SQL("ALWAYS" if column.identity == "a" else "BY DEFAULT"),
+                name(schema, fit(f"{named_after}_{column.name}_seq")),
+                raw(column.identity_options),
+            )
+        )
+        for column in original.columns
+        if column.identity
+    ]
 
 
 def closing(schema: str, table: str, closed_to: Sequence[str]) -> list[str]:
@@ -163,11 +189,12 @@ def closing(schema: str, table: str, closed_to: Sequence[str]) -> list[str]:
     ]
 
 
-def closed_schema(schema: str, closed_to: Sequence[str]) -> list[str]:
-    """The schema of the partitions, without USAGE for anybody but its owner."""
+def closed_schema(schema: str, closed_to: Sequence[str], open_to: Sequence[str] = ()) -> list[str]:
+    """The schema of the partitions, without USAGE for anybody but its owner and `open_to`, who are to own tables in it."""
     return [
         text(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name(schema))),
         text(sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}").format(name(schema), _roles(closed_to))),
+        *(text(sql.SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(name(schema), name(role))) for role in open_to),
     ]
 
 

@@ -10,8 +10,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -26,6 +26,7 @@ from atlas_ops.report import Line
 ATTEMPTS = 30
 PAUSE_S = (0.05, 1.0)  # the first and the longest pause between attempts, before jitter
 TRIED_AGAIN = {"55P03", "40P01"}
+CANCELED = "57014"
 RUN_LOCK = (0x41544C53, 1)  # advisory lock of a run on one database: 'ATLS' in ASCII
 
 Progress = Callable[[int, int, str], None]
@@ -126,21 +127,25 @@ class _Run:
             try:
                 wait(futures, return_when=FIRST_EXCEPTION)
             finally:
-                # the first failure, or Ctrl-C: no new step starts, running ones are cancelled and rolled back
+                # the first failure, or Ctrl-C
                 if not all(future.done() and future.exception() is None for future in futures):
-                    self._cancel()
-                for future in futures:
-                    future.cancel()
+                    self._wind_up(futures)
         for future in futures:
             if not future.cancelled() and (error := future.exception()) is not None and not isinstance(error, _Stopped):
                 raise error
 
-    def _cancel(self) -> None:
+    def _wind_up(self, futures: Sequence[Future[None]]) -> None:
+        """No new step starts, running ones are cancelled and rolled back."""
         self.stop.set()
-        with self.mutex:
-            running = list(self.open)
-        for connection in running:
-            connection.cancel_safe(timeout=5)
+        for future in futures:
+            future.cancel()
+        # again and again: a cancellation that arrives between two statements of a step has nothing to cancel
+        while wait(futures, timeout=0.2).not_done:
+            with self.mutex:
+                running = list(self.open)
+            for connection in running:
+                with suppress(psycopg.Error):  # it has ended meanwhile, or the server has
+                    connection.cancel_safe(timeout=5)
 
     def _lane(self, steps: Sequence[Step]) -> None:
         """The steps of a lane, on one connection of their own."""
@@ -177,6 +182,8 @@ class _Run:
                     and attempt < ATTEMPTS
                     and not self.stop.is_set()
                 )
+                if self.stop.is_set() and error.sqlstate == CANCELED:
+                    raise _Stopped from None  # by ourselves: the failure to tell is the one that came first
                 if not again:
                     raise translate(error, f'Step "{step.name}"') from None
                 states.append(str(error.sqlstate))

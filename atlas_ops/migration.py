@@ -22,11 +22,13 @@ from atlas_ops import bounds, definition, sqlfile
 from atlas_ops.bounds import Period
 from atlas_ops.definition import IndexPlan, name, plainly, text
 from atlas_ops.model import Installed, Partition, Relation, Snapshot
-from atlas_ops.plan import Plan, Step, Target
+from atlas_ops.plan import Effect, Plan, Step, Target
 from atlas_ops.spec import TableSpec
 
 STAGE = "apply_migration"
 BOUND_CHECK = "atlas_ops_bound"
+SET_ASIDE = "set aside"  # in the mark of a table that is never attached
+OUT_OF_RANGE = "out of range"  # the label of the part that no period holds
 
 
 class Kind(StrEnum):
@@ -104,7 +106,7 @@ def _rest(spec: TableSpec, first: str, last: str) -> Part:
     kept = spec.default_partition
     return Part(
         kind=Kind.REST if kept else Kind.UNCOVERED,
-        label="out of range",
+        label=OUT_OF_RANGE,
         table=spec.default_name if kept else "",
         bound="DEFAULT" if kept else None,
         of_original=valued if value else outside,
@@ -144,8 +146,8 @@ def names_needed(spec: TableSpec, as_of: date) -> tuple[str, ...]:
         spec.partitioned_name,
         spec.name,
         *tables,
-        spec.default_name,
-        spec.null_keys_name,
+        *([spec.default_name] if spec.default_partition else []),
+        *([spec.null_keys_name] if spec.null_keys == "set_aside" else []),
     )
 
 
@@ -215,7 +217,7 @@ def migration_file(plans: Sequence[Plan]) -> str:
     """One self-contained SQL file for `psql -1 -f` or a migrations folder: the plans' own statements under pinned settings."""
     settings = (
         "SET LOCAL TimeZone = 'UTC';\nSET LOCAL search_path = '';\nSET LOCAL row_security = off;\n"
-        "SET LOCAL client_min_messages = warning;\n"
+        "SET LOCAL client_encoding = 'UTF8';\nSET LOCAL client_min_messages = warning;\n"
         f"SET LOCAL lock_timeout = '{min(plan.lock_timeout_ms for plan in plans)}ms';\n"
     )
     head = (
@@ -310,8 +312,9 @@ class _Builder:
 
     def _build_statements(self, more: Sequence[str]) -> list[str]:
         spec, original, at = self.spec, self.original, (self.spec.partition_schema, self.spec.name)
-        statements = definition.closed_schema(spec.partition_schema, self.snapshot.closed_to)
+        statements = definition.closed_schema(spec.partition_schema, self.snapshot.closed_to, self._other_owner())
         statements.append(definition.like_partitioned(*at, original, spec.partition_key))
+        statements += definition.identities(*at, original, spec.partitioned_name)
         statements += definition.closing(*at, self.snapshot.closed_to)[:1]
         statements += [index.statement(*at, named_after=spec.partitioned_name) for index in self.indexes]
         statements += definition.policies(*at, original)
@@ -319,8 +322,9 @@ class _Builder:
         statements += definition.replica_identity(*at, original)
         statements += definition.comment(*at, original.table.comment)
         statements += self._rename()
-        statements += definition.grants(spec.partitioned_schema, spec.partitioned_name, original)
+        # the owner first: a grant to the role that runs this would merge with its ownership
         statements += self._owner(spec.partitioned_schema, spec.partitioned_name)
+        statements += definition.grants(spec.partitioned_schema, spec.partitioned_name, original)
         statements.append(self._register(ready=False))
         return statements
 
@@ -334,11 +338,16 @@ class _Builder:
         )
         return [text(renamed), *([text(moved)] if spec.partitioned_schema != spec.partition_schema else [])]
 
-    def _owner(self, schema: str, table: str) -> list[str]:
+    def _other_owner(self) -> list[str]:
+        """The owner of the original, where that is not the role that runs this."""
         owner = self.original.table.owner
-        if owner == self.snapshot.server.role:
-            return []
-        return [text(sql.SQL("ALTER TABLE {} OWNER TO {}").format(name(schema, table), name(owner)))]
+        return [] if owner == self.snapshot.server.role else [owner]
+
+    def _owner(self, schema: str, table: str) -> list[str]:
+        return [
+            text(sql.SQL("ALTER TABLE {} OWNER TO {}").format(name(schema, table), name(owner)))
+            for owner in self._other_owner()
+        ]
 
     def _register(self, *, ready: bool) -> str:
         spec = self.spec
@@ -385,10 +394,12 @@ class _Builder:
             return
         lane = f"{self.spec.name} {part.label}"
         table = self._qualified(part)
-        if part.table not in self.have:
+        stale = self._stale(part)
+        if stale or part.table not in self.have:
             yield Step(
                 name=f"copy {part.table}",
                 statements=(
+                    *([f"DROP TABLE {table}"] if stale else []),
                     *self._table(part, False),
                     self._insert(part),
                     *self._indexes(part),
@@ -397,7 +408,9 @@ class _Builder:
                 ),
                 lock="ACCESS SHARE",
                 on=self.source_said,
-                why="Rows first, indexes after them; the table stands beside the partitioned one and nobody can see it yet.",
+                why="Rows first, indexes after them; the table stands beside the partitioned one and nobody can see it yet."
+                + (" The one dropped is an interrupted run's, copied by other bounds." if stale else ""),
+                effect=Effect.REMOVES if stale else Effect.ADDS,
                 lane=lane,
                 weight=self.rows.get(part.label, 0),
             )
@@ -405,7 +418,7 @@ class _Builder:
             yield from self._check_foreign_keys(part, lane)
 
     def _check_foreign_keys(self, part: Part, lane: str) -> Iterator[Step]:
-        found = self.have.get(part.table)
+        found = None if self._stale(part) else self.have.get(part.table)
         table = definition.raw(self._qualified(part))
         keys = [fk for fk in self.original.constraints if fk.kind == "f"]
         missing = [fk for fk in keys if found is None or fk.name not in found.foreign_keys]
@@ -488,15 +501,18 @@ class _Builder:
         """Every row that has a key, through the partitioned table."""
         columns = [column.name for column in definition.insertable(self.original)]
         key = projection(self.spec, self.spec.partition_key)
+        # a deferrable key cannot arbitrate
+        arbitrated = not any(
+            constraint.deferrable for constraint in self.original.constraints if constraint.kind in "pu"
+        )
         return text(
-            sql.SQL(
-                "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} WHERE {} IS NOT NULL ON CONFLICT DO NOTHING"
-            ).format(
+            sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} WHERE {} IS NOT NULL{}").format(
                 definition.raw(self.target),
                 definition.names(columns),
                 sql.SQL(", ").join(sql.SQL(projection(self.spec, column)) for column in columns),
                 definition.raw(self.source),
                 definition.raw(key),
+                sql.SQL(" ON CONFLICT DO NOTHING" if arbitrated else ""),
             )
         )
 
@@ -602,8 +618,13 @@ class _Builder:
         return text(name(self.spec.partition_schema, part.table))
 
     def _mark(self, part: Part) -> str:
-        return mark_prefix(self.spec) + (part.bound or f"WHERE {part.of_original}")
+        return mark_prefix(self.spec) + f"{part.bound or SET_ASIDE} WHERE {part.of_original}"
+
+    def _stale(self, part: Part) -> bool:
+        """An interrupted run's copy that was filled by other bounds or another expression, since a day or the specification changed."""
+        found = self.have.get(part.table)
+        return not self.snapshot.ready and found is not None and not found.bound and found.comment != self._mark(part)
 
     def _attached(self, part: Part) -> bool:
         found: Partition | None = self.have.get(part.table)
-        return found is not None and (found.bound is not None or not part.attachable)
+        return found is not None and (found.bound is not None or not part.attachable) and not self._stale(part)

@@ -79,6 +79,7 @@ class Column:
     comment: str | None
     sequence: str | None  # the sequence that the column owns, qualified and quoted
     default_sequence: str | None  # the sequence its default calls, whoever owns it
+    identity_options: str = ""  # of an identity's sequence, as ADD GENERATED takes them
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,14 @@ from datetime import date
 from psycopg import sql
 
 from atlas_ops import bounds, migration
-from atlas_ops.definition import fit, index_plans, indexed_by, name, text
+from atlas_ops.definition import fit, index_plans, indexed_by, name, plainly, text
 from atlas_ops.model import KeyFacts, Relation, Snapshot, Taken
 from atlas_ops.report import Check, Severity
 from atlas_ops.spec import TableSpec
 
 OLDEST_VERSION = 150000
+LEFTOVERS = "leftovers"  # the schema that the SQL of a cure moves things to
+UNVALIDATED_SINCE = 180000  # foreign keys of partitioned tables may be NOT VALID
 KEY_TYPES = ("date", "timestamp", "timestamptz")
 DOMINANT_SHARE = 0.10  # of the sampled rows share one value: no clock does that
 MANY_PARTITIONS = 1_000  # an unpruned read of as many took 168 ms and 2,004 locks (measured on PostgreSQL 15)
@@ -44,8 +46,8 @@ def checks(
     if facts is not None:
         found += _keys(spec, original, facts)
     if counts is not None:
-        found += _range(spec, counts)
-    found += _relations(spec, original)
+        found += _range(spec, original, as_of, counts)
+    found += _relations(spec, original, snapshot.server.version)
     found += _cost(spec, snapshot, original, as_of)
     return tuple(found)
 
@@ -54,6 +56,11 @@ def _check(
     severity: Severity, spec: TableSpec, check: str, what: str, why: str = "", cure: str = "", query: str = ""
 ) -> Check:
     return Check(severity, spec.name, check, what, why, cure, query)
+
+
+def _regclass(spec: TableSpec) -> str:
+    """The table as a literal of type regclass."""
+    return text(sql.SQL("{}::regclass").format(sql.Literal(text(name(spec.schema, spec.name)))))
 
 
 # -- can it be done at all
@@ -80,15 +87,22 @@ def _possible(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
         yield _check(
             Severity.STOP, spec, "primary key", f"{spec.table} has no primary key.",
             "Without it a row cannot be told from its copy: nothing could be verified.",
-            "Add one: find or make a unique, NOT NULL column, build its index concurrently, then attach it.",
-            f"ALTER TABLE {spec.table} ADD PRIMARY KEY USING INDEX ...;",
+            "Add one: find or make a unique, NOT NULL column, build its index concurrently, then ALTER TABLE ... ADD PRIMARY KEY USING INDEX.",
+            f"SELECT indexrelid::regclass FROM pg_index WHERE indrelid = {_regclass(spec)} AND indisunique AND indpred IS NULL;",
         )  # fmt: skip
     for constraint in original.constraints:
-        if constraint.kind == "x":
+        if constraint.kind == "x" or "WITHOUT OVERLAPS" in constraint.definition:
             yield _check(
                 Severity.STOP, spec, "exclusion constraint", f"{constraint.name}: {constraint.definition}",
                 "An exclusion constraint cannot hold across partitions, and the copy would silently lack it.",
                 "Replace it by a rule that holds within a partition, or leave this table as it is.",
+            )  # fmt: skip
+        if constraint.kind in "cn" and " NO INHERIT" in constraint.definition.rpartition(")")[2]:
+            yield _check(
+                Severity.STOP, spec, "constraint", f"{constraint.name}: {constraint.definition}",
+                "PostgreSQL refuses NO INHERIT on a partitioned table, whose rows all lie in its partitions.",
+                "Make the constraint again without NO INHERIT.",
+                f"ALTER TABLE {spec.table} DROP CONSTRAINT {text(name(constraint.name))}; -- then ADD CONSTRAINT without NO INHERIT",
             )  # fmt: skip
     for trigger in original.triggers:
         if trigger.row_level and trigger.transition_tables:
@@ -128,7 +142,9 @@ def _kind(spec: TableSpec, original: Relation) -> Iterator[Check]:
 def _key_column(spec: TableSpec, original: Relation) -> Iterator[Check]:
     key = original.column(spec.partition_key)
     candidates = [
-        column.name for column in original.columns if column.base_type in KEY_TYPES and column.type_kind == "b"
+        column.name
+        for column in original.columns
+        if column.base_type in KEY_TYPES and column.type_kind == "b" and not column.generated
     ]
     cure = (
         f"Name one of: {', '.join(candidates)}." if candidates else "This table has no column of time to partition by."
@@ -170,12 +186,9 @@ def _names(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Iterator[Check]:
             )
         elif taken.schema == spec.partition_schema and taken.name == spec.name:
             yield _taken(spec, taken, "The partitioned table is built under this name before it is renamed.")
-        elif taken.kind == "function" and not (taken.comment or "").count("atlas_ops"):
-            yield _check(
-                Severity.STOP, spec, "name taken", f"There is a function {taken.schema}.{taken.name} already, and it is not ours.",
-                "A function of that name is installed with the migration; another signature would stand beside it.",
-                "See what calls it, then drop it.", f"DROP FUNCTION {text(name(taken.schema, taken.name))};",
-            )  # fmt: skip
+        elif taken.schema == "public" and taken.name in migration.INSTALLED_NAMES:
+            if "atlas_ops" not in (taken.comment or ""):
+                yield _taken(spec, taken, "A function or view of ours is installed under this name with the migration.")
         elif taken.name in partitions:
             yield _check(
                 Severity.WARN, spec, "same name elsewhere", f"{taken.schema}.{taken.name} is there already ({taken.kind}).",
@@ -187,11 +200,13 @@ def _names(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Iterator[Check]:
 
 
 def _taken(spec: TableSpec, taken: Taken, why: str) -> Check:
-    at = text(name(taken.schema, taken.name))
+    at, kind = text(name(taken.schema, taken.name)), {"type": "TYPE", "function": "FUNCTION"}.get(taken.kind, "TABLE")
+    away = f"CREATE SCHEMA IF NOT EXISTS {LEFTOVERS};\nALTER {kind} {at} SET SCHEMA {LEFTOVERS};"
     return _check(
         Severity.STOP, spec, "name taken", f"The name {taken.schema}.{taken.name} is taken by a {taken.kind}.", why,
-        f"Look what it is; rename it, or drop it when nothing uses it. Or name another partitioned_table or partition_schema for {spec.name}.",
-        f"ALTER TABLE {at} RENAME TO {text(name(fit(taken.name + '_stale')))};",
+        "Look what it is; move it away, or drop it when nothing uses it. A mere RENAME would leave the names of its indexes taken. "
+        f"Or name another partitioned_table or partition_schema for {spec.name}.",
+        f"ALTER INDEX {at} RENAME TO {text(name(fit(taken.name + '_stale')))};" if taken.kind.endswith("index") else away,
     )  # fmt: skip
 
 
@@ -221,6 +236,7 @@ def _rights(spec: TableSpec, snapshot: Snapshot, original: Relation) -> Iterator
                 Severity.STOP, spec, "rights", f"Role {server.role} may not make foreign keys to {fk.referenced}.",
                 f"The copy needs {fk.name} as the original has it.", "Grant it.", f"GRANT REFERENCES ON {fk.referenced} TO {role};",
             )  # fmt: skip
+    yield from _rights_to_install(spec, snapshot)
     if room is None:
         return
     if not room.may_create or not room.may_own:
@@ -244,6 +260,22 @@ def _rights(spec: TableSpec, snapshot: Snapshot, original: Relation) -> Iterator
             "break what else lies in it.",
             "Name a schema of its own as partition_schema, such as partitions.",
         )  # fmt: skip
+
+
+def _rights_to_install(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
+    server, role = snapshot.server, text(name(snapshot.server.role))
+    installed = {found.name for found in snapshot.installed}
+    wanted = [
+        (server.may_create_schema or "atlas_ops" in installed, f"DATABASE {text(name(server.database))}"),
+        (server.may_create_in_public or installed.issuperset(migration.INSTALL), "SCHEMA public"),
+    ]
+    for allowed, place in wanted:
+        if not allowed:
+            yield _check(
+                Severity.STOP, spec, "rights", f"Role {server.role} lacks CREATE on {place.lower()}.",
+                "Sizes, health and future partitions become objects of the database: a schema atlas_ops, two functions and a view in public.",
+                "Grant it.", f"GRANT CREATE ON {place} TO {role};",
+            )  # fmt: skip
 
 
 # -- what the keys promise
@@ -325,13 +357,20 @@ def _keys(spec: TableSpec, original: Relation, facts: KeyFacts) -> Iterator[Chec
         )  # fmt: skip
 
 
-def _range(spec: TableSpec, counts: Mapping[str, int]) -> Iterator[Check]:
+def _range(spec: TableSpec, original: Relation, as_of: date, counts: Mapping[str, int]) -> Iterator[Check]:
     before, after = counts.get("before", 0), counts.get("after", 0)
     if not before + after:
         return
     key, table = text(name(spec.partition_key)), text(name(spec.schema, spec.name))
     what = f"{before:,} rows lie before the first partition, {after:,} after the last."
-    query = f"SELECT date_trunc('month', {key}) AS month, count(*) FROM {table} WHERE {key} < '{spec.from_}' GROUP BY 1 ORDER BY 1;"
+    column = original.column(spec.partition_key)
+    assert column is not None  # _possible stops without it
+    outside = next(
+        part.of_original
+        for part in migration.parts(spec, column.base_type, as_of)
+        if part.label == migration.OUT_OF_RANGE
+    )
+    query = f"SELECT date_trunc('month', {key}) AS month, count(*) FROM {table} WHERE {outside} GROUP BY 1 ORDER BY 1;"
     if spec.default_partition:
         yield _check(
             Severity.NOTE, spec, "out of range", what, "They lie in the default partition, where every read of it must look.",
@@ -347,7 +386,7 @@ def _range(spec: TableSpec, counts: Mapping[str, int]) -> Iterator[Check]:
 # -- what hangs on it
 
 
-def _relations(spec: TableSpec, original: Relation) -> Iterator[Check]:
+def _relations(spec: TableSpec, original: Relation, version: int) -> Iterator[Check]:
     for reference in original.references:
         yield _check(
             Severity.WARN, spec, "incoming foreign key", f"{reference.table}: {reference.definition}",
@@ -360,13 +399,22 @@ def _relations(spec: TableSpec, original: Relation) -> Iterator[Check]:
             Severity.NOTE, spec, "foreign keys", ", ".join(f"{fk.name} to {fk.referenced}" for fk in outgoing),
             "Made on the copy too; each attached partition takes ACCESS EXCLUSIVE on the referenced table for a few milliseconds.",
         )  # fmt: skip
-    unvalidated = [fk.name for fk in original.constraints if not fk.validated]
+    unvalidated = [constraint.name for constraint in original.constraints if not constraint.validated]
+    refused = version < UNVALIDATED_SINCE and any(not fk.validated for fk in outgoing)
     if unvalidated:
         yield _check(
-            Severity.WARN, spec, "unvalidated", f"Not validated on the original: {', '.join(unvalidated)}.",
-            "A partitioned table cannot carry an unvalidated foreign key on every version.", "Validate them first.",
+            Severity.STOP if refused else Severity.WARN, spec, "unvalidated", f"Not validated on the original: {', '.join(unvalidated)}.",
+            "The copy checks every row against every CHECK, and before PostgreSQL 18 a partitioned table cannot carry an unvalidated foreign key.",
+            "Validate them first.",
             "\n".join(f"ALTER TABLE {spec.table} VALIDATE CONSTRAINT {text(name(one))};" for one in unvalidated),
         )  # fmt: skip
+    for column in original.columns:
+        if column.sequence and column.sequence == column.default_sequence:
+            yield _check(
+                Severity.NOTE, spec, "sequence", f"{column.sequence} belongs to {plainly(spec.schema, spec.name, column.name)}.",
+                "Both tables draw their numbers from it, so they never meet. The original cannot be dropped while the partitioned table needs it.",
+                "At the cut-over it changes hands: ALTER SEQUENCE ... OWNED BY.",
+            )  # fmt: skip
     if original.triggers:
         yield _check(
             Severity.NOTE, spec, "triggers", ", ".join(trigger.name for trigger in original.triggers),
@@ -376,6 +424,12 @@ def _relations(spec: TableSpec, original: Relation) -> Iterator[Check]:
         yield _check(
             Severity.NOTE, spec, "policies", f"{len(original.policies)} policies, row security {'on' if original.table.row_security else 'OFF'}.",
             "Carried over one by one, redundant ones included: none is judged unasked.",
+        )  # fmt: skip
+    if original.table.replica_identity == "i":
+        yield _check(
+            Severity.WARN, spec, "replica identity", "Changes are replicated by an index (REPLICA IDENTITY USING INDEX).",
+            "The copy replicates by its primary key: its own indexes have other names and the partition key added.",
+            "Ask who subscribes before the application moves.",
         )  # fmt: skip
     if not original.table.row_security and original.policies:
         yield _check(
@@ -391,6 +445,14 @@ def _relations(spec: TableSpec, original: Relation) -> Iterator[Check]:
         )  # fmt: skip
     for publication in original.publications:
         owned = publication.may_own or spec.publications == "leave" or publication.all_tables
+        narrowed = (publication.row_filter or publication.columns) and not publication.via_root
+        if narrowed and spec.publications == "carry":
+            yield _check(
+                Severity.STOP, spec, "publication", f"Publication {publication.name} carries some rows or columns of it only.",
+                "PostgreSQL refuses WHERE and column lists for a partitioned table while publish_via_partition_root is off.",
+                "Ask who subscribes, then switch it on, or set publications: leave.",
+                f"ALTER PUBLICATION {text(name(publication.name))} SET (publish_via_partition_root = true);",
+            )  # fmt: skip
         yield _check(
             Severity.WARN if owned else Severity.STOP, spec, "publication", f"In publication {publication.name}.",
             "Events of the partitioned table carry the "
@@ -409,7 +471,7 @@ def _cost(spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date) 
     yield _check(
         Severity.NOTE, spec, "space", f"{table.bytes / 1e6:,.1f} MB on disk; free at least {table.bytes * SPACE_FACTOR / 1e6:,.1f} MB before you start.",
         "Both tables stand side by side until the original is dropped.", "See the free space on the server's disk: SQL cannot tell.",
-        f"SELECT pg_size_pretty(pg_total_relation_size({text(sql.Literal(f'{spec.schema}.{spec.name}'))}));",
+        f"SELECT pg_size_pretty(pg_total_relation_size({_regclass(spec)}));",
     )  # fmt: skip
     indexes = index_plans(original, spec.partition_key, spec.indexes)
     locks = count * (len(indexes) + 1)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from atlas_ops import migration, sqlfile
-from atlas_ops.definition import insertable, name, names, raw, text
+from atlas_ops.definition import insertable, name, names, plainly, raw, text
 from atlas_ops.migration import Kind, Part
-from atlas_ops.model import Column, Relation, Snapshot
+from atlas_ops.model import Column, Relation, Snapshot, Trigger
 from atlas_ops.plan import Effect, Plan, Step, Target
 from atlas_ops.report import Check, Severity
 from atlas_ops.spec import TableSpec
@@ -257,7 +257,7 @@ def plan_repair(spec: TableSpec, snapshot: Snapshot, parts: Sequence[Part], wron
     """
     assert snapshot.original is not None
     labels = set(wrong)
-    steps = [_repair(spec, snapshot.original, part) for part in parts if part.label in labels and part.table]
+    steps = [_repair(spec, snapshot, snapshot.original, part) for part in parts if part.label in labels and part.table]
     return Plan(
         stage=STAGE,
         target=Target(snapshot.server.system_identifier, snapshot.server.database),
@@ -268,7 +268,7 @@ def plan_repair(spec: TableSpec, snapshot: Snapshot, parts: Sequence[Part], wron
     )
 
 
-def _repair(spec: TableSpec, original: Relation, part: Part) -> Step:
+def _repair(spec: TableSpec, snapshot: Snapshot, original: Relation, part: Part) -> Step:
     attached = part.attachable
     table = (
         name(spec.partitioned_schema, spec.partitioned_name) if attached else name(spec.partition_schema, part.table)
@@ -288,29 +288,31 @@ def _repair(spec: TableSpec, original: Relation, part: Part) -> Step:
         names(columns),
         sql.SQL(", ").join(name("o", column) for column in columns),
         rows,
-        table,
+        _side(spec, original, part, partitioned=True),  # with the part's bounds: the other partitions are not read
         matching,
     )
-    switched = (
-        [trigger.name for trigger in original.triggers if trigger.row_level and trigger.enabled != "D"]
-        if attached
-        else []
-    )
-    off = [text(sql.SQL("ALTER TABLE {} DISABLE TRIGGER {}").format(table, name(trigger))) for trigger in switched]
-    states = {
-        trigger.name: {"R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}.get(trigger.enabled, "ENABLE")
-        for trigger in original.triggers
-    }
-    on = [
-        text(sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(table, raw(states[trigger]), name(trigger)))
-        for trigger in switched
-    ]
+    triggers = snapshot.partitioned.triggers if attached and snapshot.partitioned else ()
+    off, on = _switched(table, triggers)
+    if on and any(constraint.deferrable for constraint in original.constraints):
+        on.insert(0, "SET CONSTRAINTS ALL IMMEDIATE")  # ALTER TABLE refuses a table with checks still to come
     return Step(
         name=f"repair {spec.name} {part.label}",
         statements=(*off, text(delete), text(insert), *on),
-        lock="SHARE ROW EXCLUSIVE" if switched else "ROW EXCLUSIVE",
-        on=text(table),
+        lock="SHARE ROW EXCLUSIVE" if off else "ROW EXCLUSIVE",
+        on=plainly(spec.partitioned_schema, spec.partitioned_name)
+        if attached
+        else plainly(spec.partition_schema, part.table),
         why="Rows that are not in the original with the same content go, rows that are missing come. Not to be confirmed once the "
         "application writes to the partitioned table: its new rows would go.",
         effect=Effect.REMOVES,
     )
+
+
+def _switched(table: sql.Composable, triggers: Sequence[Trigger]) -> tuple[list[str], list[str]]:
+    """Statements that switch the triggers of a table off, and those that give each its own state back."""
+    states = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+    live = [trigger for trigger in triggers if trigger.enabled in states]
+    alter = sql.SQL("ALTER TABLE {} {} TRIGGER {}")
+    off = [text(alter.format(table, sql.SQL("DISABLE"), name(trigger.name))) for trigger in live]
+    on = [text(alter.format(table, raw(states[trigger.enabled]), name(trigger.name))) for trigger in live]
+    return off, on

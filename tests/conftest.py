@@ -11,6 +11,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +101,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         folder = config.stash[_FOLDER]
         for data in (*folder.glob("*/data"), *folder.glob("home/*/data")):
             Cluster(data, data).stop()
-        shutil.rmtree(folder)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """A server's last process may still write while its folder is being emptied: once more, for some seconds."""
+    for _ in range(50):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
+    shutil.rmtree(folder)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

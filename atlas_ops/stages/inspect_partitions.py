@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from atlas_ops import charts, partitions, views
+from atlas_ops import charts, inspection, partitions, views
 from atlas_ops.charts import Chart
 from atlas_ops.model import Snapshot
 from atlas_ops.report import Severity, Verdict, stopped
@@ -30,7 +30,7 @@ class InspectPartitions(Run):
     def findings(self) -> views.Folded:
         """Gaps, overlaps, runway, rows in the default partition, open or unfinished partitions: the red ones first."""
         self.checks = [
-            check for spec, snapshot in self._snapshots for check in partitions.checks(spec, snapshot, self.as_of)
+            check for spec, snapshot in self._snapshots for check in inspection.checks(spec, snapshot, self.as_of)
         ]
         return views.checks_table(self.checks)
 

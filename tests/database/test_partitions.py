@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from atlas_ops import catalog, database, execute, migration, partitions
+from atlas_ops import catalog, database, execute, inspection, migration, partitions
 from atlas_ops.model import Snapshot
 from atlas_ops.partitions import Kind
 from atlas_ops.plan import Plan
@@ -47,7 +47,7 @@ def run(atlas: Any, statements: str) -> None:
 
 def findings(atlas: Any, table: TableSpec, as_of: date = AS_OF) -> dict[str, Check]:
     """What is not OK, by question."""
-    found = partitions.checks(table, snapshot(atlas, table), as_of)
+    found = inspection.checks(table, snapshot(atlas, table), as_of)
     return {check.name: check for check in found if check.severity is not Severity.OK}
 
 
@@ -64,7 +64,7 @@ def test_after_a_migration_forty_tables_are_listed_and_nothing_is_red(atlas: Any
     assert (sum(row.rows or 0 for row in rows[:39]), rows[39].rows) == counted
     assert all(row.row_security and not row.open_to and not row.invalid_indexes for row in rows)
     assert len({row.indexes for row in rows[:39]}) == 1
-    told = {check.name: check.severity for check in partitions.checks(spec(), found, AS_OF)}
+    told = {check.name: check.severity for check in inspection.checks(spec(), found, AS_OF)}
     expected = {"default partition": Severity.WARN, "rows without a key": Severity.NOTE}
     assert {name: severity for name, severity in told.items() if severity is not Severity.OK} == expected
 
@@ -138,7 +138,7 @@ def test_what_goes_wrong_is_found_and_its_sql_cures_it(atlas: Any) -> None:
 def test_rows_in_the_default_partition_are_counted_by_period(atlas: Any) -> None:
     migrate(atlas, spec(until="2026-01-01", **{"from": "2025-01-01"}))
     [check] = [
-        each for each in partitions.checks(spec(), snapshot(atlas, spec()), AS_OF) if each.name == "default partition"
+        each for each in inspection.checks(spec(), snapshot(atlas, spec()), AS_OF) if each.name == "default partition"
     ]
     assert check.severity is Severity.WARN
     with atlas.connect() as conn:

@@ -121,7 +121,12 @@ def test_runway_counts_the_days_without_a_gap(as_of, said):
 
 
 def test_query_times_are_ratios_with_both_times_named():
-    rows = [("history", 10, 25, "slower"), ("count", 55, 5, "faster"), ("same", 100, 95, "same"), ("instant", 0, 0, "same")]
+    rows = [
+        ("history", 10, 25, "slower"),
+        ("count", 55, 5, "faster"),
+        ("same", 100, 95, "same"),
+        ("instant", 0, 0, "same"),
+    ]
     chart = charts.query_times(rows)
     assert chart.summary.startswith("1 of 4 queries faster, 1 slower on the partitioned table")
     for words in ("history: 10 ms → 25 ms, 2.5× slower", "count: 55 ms → 5 ms, 11× faster", "about the same"):

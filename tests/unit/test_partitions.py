@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from atlas_ops import charts, partitions
+from atlas_ops import charts, inspection, partitions
 from atlas_ops.bounds import Every, Period, covered, literal, period_of
 from atlas_ops.model import Column, Partition, Relation, Server, Snapshot, Table
 from atlas_ops.partitions import Counted, Kind
@@ -82,7 +82,7 @@ def month(period: Period, **fields: Any) -> Partition:
 
 MONTHS = covered(Every.month, date(2024, 1, 1), date(2027, 1, 1), 3, AS_OF)
 DEFAULT = partition("messages_default", "DEFAULT", live_rows=0, estimated_rows=0, heap_bytes=0)
-SET_ASIDE = partition("messages_null_keys", None, comment=MARK + 'WHERE "created_at" IS NULL', live_rows=7)
+SET_ASIDE = partition("messages_null_keys", None, comment=MARK + 'set aside WHERE "created_at" IS NULL', live_rows=7)
 HEALTHY = (*(month(period) for period in MONTHS), DEFAULT)
 
 
@@ -99,7 +99,7 @@ def changed(name: str, **fields: Any) -> tuple[Partition, ...]:
 
 def said(question: str, *found: Partition, as_of: date = AS_OF, keys: Any = None, **fields: Any) -> list[Check]:
     """What is said of one question."""
-    checks = partitions.checks(spec(**keys or {}), snapshot(*found, **fields), as_of)
+    checks = inspection.checks(spec(**keys or {}), snapshot(*found, **fields), as_of)
     return [check for check in checks if check.name == question]
 
 
@@ -132,7 +132,7 @@ def test_the_overview_is_in_the_order_of_time_whatever_the_names() -> None:
         ({"live_rows": 0}, Kind.EMPTY),
         ({"detach_pending": True}, Kind.DETACH_PENDING),
         ({"bound": None}, Kind.NOT_ATTACHED),
-        ({"bound": None, "comment": MARK + "WHERE x"}, Kind.SET_ASIDE),
+        ({"bound": None, "comment": MARK + "set aside WHERE x"}, Kind.SET_ASIDE),
         ({"bound": "FOR VALUES IN ('a')"}, Kind.HOLDS_ROWS),
         ({"bound": "DEFAULT"}, Kind.DEFAULT),
         ({"bound": ranged("MINVALUE", "MAXVALUE")}, Kind.CURRENT),
@@ -145,7 +145,7 @@ def test_kinds(fields: dict[str, Any], kind: Kind) -> None:
     given = partition("p", **{"bound": ranged("2024-01-01", "2024-02-01"), **fields})
     [row] = partitions.overview(spec(), snapshot(given), AS_OF)
     assert row.kind is kind
-    partitions.checks(spec(), snapshot(given), AS_OF)
+    inspection.checks(spec(), snapshot(given), AS_OF)
     partitions.runway_rows([row])
 
 
@@ -231,20 +231,20 @@ def test_charts_of_nothing() -> None:
 
 
 def test_a_healthy_set_is_green_on_every_line() -> None:
-    found = partitions.checks(spec(), snapshot(*HEALTHY), AS_OF)
+    found = inspection.checks(spec(), snapshot(*HEALTHY), AS_OF)
     assert {check.severity for check in found} == {Severity.OK}
     assert len({check.name for check in found}) == len(found) == 13
     assert all(check.what and not check.sql for check in found)
 
 
 def test_without_a_partitioned_table_there_is_one_red_line() -> None:
-    [check] = partitions.checks(spec(), snapshot(partitioned=None), AS_OF)
+    [check] = inspection.checks(spec(), snapshot(partitioned=None), AS_OF)
     assert (check.severity, check.what) == (
         Severity.STOP,
         "There is no partitioned table public.messages_partitioned.",
     )
     assert "02_apply_migration" in check.cure
-    [check] = partitions.checks(spec(), snapshot(partitioned=relation(kind="v")), AS_OF)
+    [check] = inspection.checks(spec(), snapshot(partitioned=relation(kind="v")), AS_OF)
     assert (check.severity, check.what) == (
         Severity.STOP,
         "public.messages_partitioned is no partitioned table.",
@@ -254,7 +254,7 @@ def test_without_a_partitioned_table_there_is_one_red_line() -> None:
 def test_after_the_cut_over_the_original_is_the_partitioned_table() -> None:
     found = snapshot(*HEALTHY, original=relation("messages"), partitioned=None)
     assert partitions.partitioned_table(found) == found.original
-    assert {check.severity for check in partitions.checks(spec(), found, AS_OF)} == {Severity.OK}
+    assert {check.severity for check in inspection.checks(spec(), found, AS_OF)} == {Severity.OK}
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_rows_in_the_default_partition() -> None:
 
 def test_what_was_really_counted_wins_over_statistics() -> None:
     counts = {"messages_default": 4, "messages_null_keys": 9}
-    found = partitions.checks(spec(), snapshot(*HEALTHY, SET_ASIDE), AS_OF, counts)
+    found = inspection.checks(spec(), snapshot(*HEALTHY, SET_ASIDE), AS_OF, counts)
     told = [check.what for check in found if "counted" in check.what]
     assert told == [
         "messages_default holds 4 rows (counted).",
@@ -458,7 +458,7 @@ def test_what_was_never_analyzed() -> None:
 def test_a_thousand_partitions_pass_and_one_more_is_told() -> None:
     day = period_of(Every.day, AS_OF)
     days: list[Partition] = []
-    while len(days) <= partitions.MOST_PARTITIONS:
+    while len(days) <= inspection.MOST_PARTITIONS:
         days.append(month(day))
         day = day.next()
     assert one("number of partitions", *days[:-1], keys={"every": "day"}).severity is Severity.OK
@@ -472,7 +472,7 @@ def test_names_are_quoted() -> None:
 
 
 def test_a_set_without_partitions() -> None:
-    found = {check.name: check.severity for check in partitions.checks(spec(), snapshot(), AS_OF)}
+    found = {check.name: check.severity for check in inspection.checks(spec(), snapshot(), AS_OF)}
     assert found["runway"] is Severity.STOP
     assert {severity for name, severity in found.items() if name not in ("runway", "default partition")} == {
         Severity.OK

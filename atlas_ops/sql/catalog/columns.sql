@@ -18,15 +18,19 @@ SELECT a.attname::text AS name,
        a.attgenerated::text AS generated,
        col_description(a.attrelid, a.attnum) AS comment,
        owned.sequence AS sequence,
-       called.sequence AS default_sequence
+       called.sequence AS default_sequence,
+       CASE WHEN a.attidentity <> '' THEN owned.options ELSE '' END AS identity_options
 FROM pg_attribute a
 JOIN pg_type t ON t.oid = a.atttypid
 JOIN base b ON b.attnum = a.attnum AND b.typtype <> 'd'
 JOIN pg_type bt ON bt.oid = b.type
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 LEFT JOIN LATERAL (
-    SELECT quote_ident(n.nspname) || '.' || quote_ident(s.relname) AS sequence
+    SELECT quote_ident(n.nspname) || '.' || quote_ident(s.relname) AS sequence,
+           concat('INCREMENT BY ', q.seqincrement, ' MINVALUE ', q.seqmin, ' MAXVALUE ', q.seqmax, ' START WITH ', q.seqstart,
+                  ' CACHE ', q.seqcache, CASE WHEN q.seqcycle THEN ' CYCLE' ELSE '' END) AS options
     FROM pg_depend p JOIN pg_class s ON s.oid = p.objid AND s.relkind = 'S' JOIN pg_namespace n ON n.oid = s.relnamespace
+    JOIN pg_sequence q ON q.seqrelid = s.oid
     WHERE p.classid = 'pg_class'::regclass AND p.refclassid = 'pg_class'::regclass
       AND p.refobjid = a.attrelid AND p.refobjsubid = a.attnum AND p.deptype IN ('a', 'i')
     LIMIT 1
