@@ -160,7 +160,11 @@ def checks(spec: TableSpec, snapshot: Snapshot, as_of: date) -> tuple[Check, ...
     if original is not None and original is not relation:
         what = f"{spec.table} itself still holds the rows that would leave {relation.table.name}."
         why = "As long as it does, the application reads the original: archiving the copy helps nobody."
-        found.append(Check(Severity.WARN, spec.table, "cut over", what, why, "Let the application use the partitioned table first."))
+        found.append(
+            Check(
+                Severity.WARN, spec.table, "cut over", what, why, "Let the application use the partitioned table first."
+            )
+        )
     return tuple(found) or (Check(Severity.OK, spec.table, "archive", "Nothing stands in the way."),)
 
 

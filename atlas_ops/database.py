@@ -79,7 +79,7 @@ def session(database: str, stage: str) -> Session:
 def connect(where: Session, *, write: bool = False, autocommit: bool = True) -> psycopg.Connection:
     """A pinned connection; read-only unless `write`.
 
-    Raises AtlasError where the server cannot be reached, is a standby or read-only, or a pooler answers in transaction mode.
+    Raises AtlasError where the server cannot be reached, is a standby or read-only, or a pooler answers.
     """
     try:
         connection = psycopg.connect(
@@ -114,15 +114,19 @@ def _timeouts(where: Session) -> dict[str, str]:
 
 
 def _refuse_pooler(connection: psycopg.Connection) -> None:
-    """A transaction-mode pooler hands each statement to any backend: the pid it told at the start is not the one that answers."""
+    """A pooler tells a process id of its own at the log-in; the one that answers is another.
+
+    Session mode would do, but from here it cannot be told apart from transaction mode, where each statement goes to any backend.
+    """
     told = connection.info.backend_pid
     for _ in range(POOLER_PROBES):
         row = connection.execute("SELECT pg_backend_pid()").fetchone()
         if row is None or row[0] != told:
             raise AtlasError(
-                what="This connection goes through a pooler in transaction mode.",
-                why="SET would be lost between statements, advisory locks be shared with strangers, and a copy be cut in pieces.",
-                next="Name the server itself, or the pooler's session mode, in the service (on Supabase: port 5432, not 6543).",
+                what="This connection goes through a pooler.",
+                why="In transaction mode SET would be lost between statements, advisory locks be shared with strangers, and a copy be "
+                "cut in pieces; session mode cannot be told apart from it.",
+                next="Name the server itself in the service (on Supabase: the direct connection, port 5432 of the database's own host).",
             )
 
 

@@ -114,14 +114,14 @@ def index_plans(original: Relation, key: str, wanted: Sequence[Sequence[str]]) -
 def _with_key(definition: str, columns: Sequence[str], key: str) -> str:
     """A unique definition as PostgreSQL prints it, with the partition key as its last column where it does not hold it yet.
 
-    What follows the columns (INCLUDE, NULLS NOT DISTINCT, DEFERRABLE) stays. The list is found by its columns' names.
+    What follows the columns (INCLUDE, NULLS NOT DISTINCT, DEFERRABLE) stays. The list is found by its columns' names; where it holds
+    expressions the definition is returned as it is: preflight refuses it, and so would the server.
     """
     if key in columns:
         return definition
     listed = ", ".join(rf"(?:{re.escape(column)}|{re.escape(text(name(column)))})(?: [^,()]*)?" for column in columns)
     found = re.fullmatch(rf"([\w ]+\({listed})(\).*)", definition, re.DOTALL)
-    assert found is not None, "preflight refuses unique expressions and WITHOUT OVERLAPS without the partition key"
-    return f"{found[1]}, {text(name(key))}{found[2]}"
+    return f"{found[1]}, {text(name(key))}{found[2]}" if found else definition
 
 
 def _unquoted(tail: str) -> str:
@@ -131,7 +131,9 @@ def _unquoted(tail: str) -> str:
 
 def indexed_by(original: Relation, key: str) -> bool:
     """Whether a whole index begins with the partition key, so that a month can be found without reading everything."""
-    return any(index.columns[:1] == (key,) and " WHERE " not in index.tail for index in original.indexes)
+    return any(
+        index.valid and index.columns[:1] == (key,) and " WHERE " not in index.tail for index in original.indexes
+    )
 
 
 def plainly(*parts: str) -> str:

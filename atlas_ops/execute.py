@@ -82,7 +82,12 @@ def _alone(guard: psycopg.Connection, plan: Plan) -> Iterator[None]:
             why=f"The lock of a run is held by {who or 'a connection that has just ended'}.",
             next="Wait until it has ended, then run again: the plan will be read anew. If it hangs: SELECT pg_terminate_backend(pid);",
         )
-    yield  # closing the connection gives the lock back, whatever happened
+    try:
+        yield
+    finally:
+        # closing the connection gives the lock back too, whatever happened, but the server may take a moment to notice
+        with suppress(psycopg.Error):
+            guard.execute("SELECT pg_advisory_unlock(%s, %s)", RUN_LOCK)
 
 
 def _same_target(guard: psycopg.Connection, plan: Plan) -> None:

@@ -20,8 +20,13 @@ GAIN_OF_A_SECOND_WORKER = 1.6
 WAL_PER_BYTE = 1.1
 # VACUUM (ANALYZE) of every partition, checking foreign keys, ANALYZE of the whole: a third of the copy (200,000 messages, make demo).
 AFTERWARDS = 1.35
-# A partition's own DDL: table, indexes, foreign keys, ATTACH, VACUUM (make demo, 40 partitions).
-SECONDS_PER_PARTITION = 0.02
+# A partition's own DDL and connection: table, indexes, foreign keys, ATTACH, VACUUM (40 nearly empty partitions of messages, one worker).
+SECONDS_PER_PARTITION = 0.05
+# What a partition takes beyond its share of the rows, in pages: free space map 3, visibility map 1, index of the TOAST table 1 and
+# half a last page; for each index its meta page, and half a last page and a root or so.
+PAGE_BYTES = 8_192
+PAGES_PER_PARTITION = 5.5
+PAGES_PER_INDEX = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class Sample:
     index_seconds: float
     heap_bytes: int
     index_bytes: int
+    indexes: int = 0
     scan_seconds: float = 0.0  # one read of the whole table, where no index begins with the partition key
 
 
@@ -83,7 +89,8 @@ def forecast(spec: TableSpec, rows: int, sample: Sample, partitions: int = 0) ->
     gain = 1.0 if spec.workers == 1 or spec.copy == "single_transaction" else GAIN_OF_A_SECOND_WORKER
     copying = (sample.copy_seconds + sample.index_seconds) * scale * AFTERWARDS
     by_partition = partitions * (SECONDS_PER_PARTITION + sample.scan_seconds)
-    size = (sample.heap_bytes + sample.index_bytes) * scale
+    pages = partitions * (PAGES_PER_PARTITION + PAGES_PER_INDEX * sample.indexes)
+    size = (sample.heap_bytes + sample.index_bytes) * scale + pages * PAGE_BYTES
     return Forecast(
         table=spec.name,
         rows=rows,

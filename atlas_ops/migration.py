@@ -27,6 +27,7 @@ from atlas_ops.spec import TableSpec
 
 STAGE = "apply_migration"
 BOUND_CHECK = "atlas_ops_bound"
+ANALYZE_ONLY_SINCE = 180000  # ANALYZE ONLY leaves the partitions out (release notes of 18)
 SET_ASIDE = "set aside"  # in the mark of a table that is never attached
 OUT_OF_RANGE = "out of range"  # the label of the part that no period holds
 
@@ -267,6 +268,7 @@ class _Builder:
         for part in waiting:
             yield self._vacuum(part)
         if fresh or waiting or not self.snapshot.ready:
+            yield self._analyze()
             yield self._finish_step(self._finish())
 
     def single_transaction(self) -> Iterator[Step]:
@@ -287,6 +289,7 @@ class _Builder:
             *self._foreign_keys_on_target(),
             *self._triggers_on_target(),
             *self._finish(),
+            f"ANALYZE {self.target}",
         ]
         yield Step(
             name=f"partition {self.source_said} in one transaction",
@@ -543,10 +546,10 @@ class _Builder:
     def _vacuum(self, part: Part) -> Step:
         return Step(
             name=f"vacuum {part.table}",
-            statements=(f"VACUUM (ANALYZE) {self._qualified(part)}",),
+            statements=(f"VACUUM (ANALYZE, SKIP_LOCKED) {self._qualified(part)}",),
             lock="SHARE UPDATE EXCLUSIVE",
             on=plainly(self.spec.partition_schema, part.table),
-            why="Sets the visibility map, without which the first index-only scans read the heap.",
+            why="Sets the visibility map, without which the first index-only scans read the heap. Skipped where autovacuum is at it.",
             lane=f"{self.spec.name} {part.label}",
             autocommit=True,
         )
@@ -560,15 +563,15 @@ class _Builder:
             statements=tuple(statements),
             lock="SHARE UPDATE EXCLUSIVE",
             on=self.target_said,
-            why="Numbers go on where the original's stand, future partitions are made from now on, and the planner gets statistics of "
-            "the whole (autovacuum never analyzes a partitioned table)."
+            why="Numbers go on where the original's stand, and future partitions are made from now on."
             + (" Publications carry it." if published else ""),
         )
 
     def _finish(self) -> list[str]:
         statements = []
         for column in self.original.columns:
-            if column.identity and column.sequence:
+            # once the copy is in use its own numbers count: a later run that adds months leaves them alone
+            if column.identity and column.sequence and not self.snapshot.ready:
                 statements.append(
                     text(
                         sql.SQL("SELECT setval(pg_get_serial_sequence({}, {}), last_value, is_called) FROM {}").format(
@@ -580,8 +583,22 @@ class _Builder:
                 )
         statements += self._publications()
         statements.append(self._register(ready=True))
-        statements.append(f"ANALYZE {self.target}")
         return statements
+
+    def _analyze(self) -> Step:
+        """The partitions have their statistics already; before 18 there is no way to leave them out."""
+        if self.snapshot.server.version >= ANALYZE_ONLY_SINCE:
+            statement = f"ANALYZE (SKIP_LOCKED) ONLY {self.target}"
+        else:
+            statement = f"ANALYZE (SKIP_LOCKED) {self.target}"
+        return Step(
+            name=f"analyze {self.target_said}",
+            statements=(statement,),
+            lock="SHARE UPDATE EXCLUSIVE",
+            on=self.target_said,
+            why="The planner gets statistics of the whole: autovacuum never analyzes a partitioned table.",
+            autocommit=True,
+        )
 
     def _publications(self) -> list[str]:
         if self.spec.publications == "leave":

@@ -12,7 +12,7 @@ from datetime import date
 from psycopg import sql
 
 from atlas_ops import bounds, migration
-from atlas_ops.definition import fit, index_plans, indexed_by, name, plainly, text
+from atlas_ops.definition import fit, indexed_by, name, plainly, text
 from atlas_ops.model import KeyFacts, Relation, Snapshot, Taken
 from atlas_ops.report import Check, Severity
 from atlas_ops.spec import TableSpec
@@ -81,7 +81,10 @@ def _possible(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
             "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema');",
         )  # fmt: skip
         return
-    yield from _kind(spec, original)
+    other_kind = list(_kind(spec, original))
+    if other_kind:
+        yield from other_kind  # a view has no primary key either: one red line is enough
+        return
     yield from _key_column(spec, original)
     if original.primary_key is None:
         yield _check(
@@ -293,7 +296,7 @@ def _uniqueness(spec: TableSpec, original: Relation) -> Iterator[Check]:
             f"Before the application uses the partitioned table: ON CONFLICT ({old}, {spec.partition_key}), with the key supplied by the client.",
         )  # fmt: skip
     for index in original.indexes:
-        if not index.unique or index.primary or spec.partition_key in index.columns:
+        if not index.unique or index.primary or not index.valid or spec.partition_key in index.columns:
             continue
         what = f"{index.name} is unique on ({', '.join(index.columns)}), without {spec.partition_key}."
         special = "expr" in index.columns or " WHERE " in index.tail
@@ -473,11 +476,10 @@ def _cost(spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date) 
         "Both tables stand side by side until the original is dropped.", "See the free space on the server's disk: SQL cannot tell.",
         f"SELECT pg_size_pretty(pg_total_relation_size({_regclass(spec)}));",
     )  # fmt: skip
-    indexes = index_plans(original, spec.partition_key, spec.indexes)
-    locks = count * (len(indexes) + 1)
+    locks = count * (1 + sum(index.valid for index in original.indexes) + len(spec.indexes))
     if count > MANY_PARTITIONS or locks > snapshot.server.max_locks:
         yield _check(
-            Severity.WARN, spec, "many partitions", f"{count:,} partitions; a query that prunes none takes {locks:,} locks of {snapshot.server.max_locks:,} there are.",
+            Severity.WARN, spec, "many partitions", f"{count:,} partitions; a query that prunes none takes up to {locks:,} locks of {snapshot.server.max_locks:,} there are.",
             "Planning and locking grow with the partitions a query touches.", f"A longer period than {spec.every}, or more max_locks_per_transaction.",
         )  # fmt: skip
     if not indexed_by(original, spec.partition_key):

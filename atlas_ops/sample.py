@@ -44,7 +44,7 @@ def timed(where: Session, spec: TableSpec, original: Relation) -> Sample:
         raise translate(error, f"Timing a sample of {spec.table}") from None
     assert sizes is not None
     heap_bytes, index_bytes = sizes
-    return Sample(rows, copied - started, indexed - copied, heap_bytes, index_bytes, scan)
+    return Sample(rows, copied - started, indexed - copied, heap_bytes, index_bytes, len(indexes), scan)
 
 
 def _scan(connection: psycopg.Connection, spec: TableSpec) -> float:

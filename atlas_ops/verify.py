@@ -293,8 +293,6 @@ def _repair(spec: TableSpec, snapshot: Snapshot, original: Relation, part: Part)
     )
     triggers = snapshot.partitioned.triggers if attached and snapshot.partitioned else ()
     off, on = _switched(table, triggers)
-    if on and any(constraint.deferrable for constraint in original.constraints):
-        on.insert(0, "SET CONSTRAINTS ALL IMMEDIATE")  # ALTER TABLE refuses a table with checks still to come
     return Step(
         name=f"repair {spec.name} {part.label}",
         statements=(*off, text(delete), text(insert), *on),

@@ -13,7 +13,7 @@ from atlas_ops.errors import AtlasError
 from atlas_ops.migration import plan_migration
 from atlas_ops.model import Snapshot
 from atlas_ops.plan import Plan, joined
-from atlas_ops.report import Severity
+from atlas_ops.report import Report, Severity
 from atlas_ops.spec import TableSpec
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import count
@@ -90,6 +90,12 @@ class ApplyMigration(Run):
                 for partition in snapshot.partitions
             ]
         )
+
+    def report(self) -> Report:
+        """Plan, if no cell has asked for it yet: a verdict without a plan would be worthless."""
+        if self.plan is None:
+            self.plan_migration()
+        return super().report()
 
     def headline(self) -> str:
         """Rows copied and steps run, or the digest that is waited for."""

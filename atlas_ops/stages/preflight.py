@@ -9,7 +9,7 @@ from atlas_ops.charts import Chart
 from atlas_ops.database import connect
 from atlas_ops.forecast import forecast
 from atlas_ops.model import KeyFacts, Snapshot
-from atlas_ops.report import Severity
+from atlas_ops.report import Report, Severity
 from atlas_ops.spec import TableSpec
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import Table, count
@@ -83,6 +83,12 @@ class Preflight(Run):
         ]
         self._forecast = views.forecast_sentence(forecasts) if forecasts else ""
         return views.forecast_table(forecasts)
+
+    def report(self) -> Report:
+        """Look, if no cell has asked for the findings yet: a verdict without them would be worthless."""
+        if not self.checks:
+            self.findings()
+        return super().report()
 
     def headline(self) -> str:
         """Findings by severity, and the forecast."""

@@ -1,11 +1,13 @@
-"""What the tests of the core share: a database with the specifications of its tables, and an Atlas that is migrated already."""
+"""What the tests of the writing half share: specifications, plans and runs on a test's own database."""
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator, Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,6 +19,161 @@ from atlas_ops.model import Relation, Snapshot
 from atlas_ops.plan import Plan, joined
 from atlas_ops.report import Check, Line, Severity
 from atlas_ops.spec import TableSpec, tables_from
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The core as the notebooks call it, on any database of the tests; `as_of` is the day of every plan."""
+
+    as_of: date
+    programs: Path
+
+    def spec(self, **keys: Any) -> TableSpec:
+        """The small table `note` with two months, unless `keys` say otherwise."""
+        [found] = tables_from(
+            [{"table": "note", "partition_key": "at", "from": "2024-01-01", "until": "2024-03-01", "ahead": 1, **keys}]
+        )
+        return found
+
+    def session(self, db: Any, stage: str = "test") -> database.Session:
+        return database.Session("test", db.conninfo, stage)
+
+    def run(self, db: Any, *statements: str) -> None:
+        """Statements as `postgres`, each in a transaction of its own, in UTC."""
+        with psycopg.connect(db.conninfo, autocommit=True) as conn:
+            conn.execute("SET TimeZone = 'UTC'")
+            for statement in statements:
+                conn.execute(statement)
+
+    def value(self, db: Any, query: str, *parameters: Any) -> Any:
+        """The first column of the first row."""
+        with psycopg.connect(db.conninfo, options="-c TimeZone=UTC") as conn:
+            row = conn.execute(query, parameters or None).fetchone()
+        return row[0] if row else None
+
+    def relation(self, db: Any, schema: str, name: str) -> Relation:
+        with database.connect(self.session(db)) as conn:
+            found = catalog.relation(conn, schema, name)
+        assert found is not None, f"there is no {schema}.{name}"
+        return found
+
+    def snapshot(self, db: Any, spec: TableSpec) -> Snapshot:
+        with database.connect(self.session(db)) as conn:
+            return catalog.snapshot(conn, spec, migration.names_needed(spec, self.as_of))
+
+    def checks(self, db: Any, spec: TableSpec, *, whole: bool = True) -> tuple[Check, ...]:
+        """What preflight says; `whole`: with the reads of the key, where the table can be read at all."""
+        found = self.snapshot(db, spec)
+        first = preflight.checks(spec, found, self.as_of)
+        if not whole or found.original is None or any(check.severity is Severity.STOP for check in first):
+            return first
+        with database.connect(self.session(db)) as conn:
+            facts = catalog.key_facts(conn, spec, found.original.table)
+            counts = catalog.rows_per_period(conn, spec, migration.periods(spec, self.as_of))
+        return preflight.checks(spec, found, self.as_of, facts, dict(counts))
+
+    def reds(self, db: Any, spec: TableSpec) -> list[str]:
+        """The names of preflight's red checks."""
+        return [check.name for check in self.checks(db, spec) if check.severity is Severity.STOP]
+
+    def plan(self, db: Any, *specs: TableSpec, install: bool = True) -> Plan:
+        return joined(
+            migration.plan_migration(spec, self.snapshot(db, spec), self.as_of, install=install and number == 0)
+            for number, spec in enumerate(specs)
+        )
+
+    def migrate(self, db: Any, *specs: TableSpec) -> tuple[Line, ...]:
+        """Preflight without a red check, the whole plan executed, and nothing left to do."""
+        for spec in specs:
+            assert self.reds(db, spec) == []
+        plan = self.plan(db, *specs)
+        lines = execute.execute(self.session(db), plan, plan.digest)
+        assert [line.step for line in lines] == [step.name for step in plan.steps]
+        assert self.plan(db, *specs).steps == ()
+        return lines
+
+    def prove(self, db: Any, *specs: TableSpec) -> int:
+        """Every part is the same on both sides; returns the rows of the originals."""
+        tables = []
+        for spec in specs:
+            found = self.snapshot(db, spec)
+            assert found.original is not None
+            key = found.original.column(spec.partition_key)
+            assert key is not None
+            tables.append((spec, found.original, migration.parts(spec, key.base_type, self.as_of)))
+        proofs, differences = compare.prove(self.session(db), tables)
+        assert [(proof.table, proof.part) for proof in proofs if not proof.same] == []
+        assert differences == ()
+        return sum(proof.original.rows for proof in proofs)
+
+    def bounds(self, db: Any, schema: str = "partitions") -> dict[str, str]:
+        """The bounds of the partitions in a schema, as PostgreSQL prints them in UTC."""
+        with database.connect(self.session(db)) as conn:
+            return dict(
+                conn.execute(
+                    "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_class c "
+                    "WHERE c.relispartition AND c.relkind = 'r' AND c.relnamespace = %s::regnamespace ORDER BY 1",
+                    (f'"{schema}"',),
+                ).fetchall()
+            )
+
+    def psql(self, db: Any, *arguments: str, **environment: str) -> str:
+        """What psql printed; its errors fail the test."""
+        return self._program("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *arguments, db.conninfo, **environment)
+
+    def dump(self, db: Any, *arguments: str) -> str:
+        """What the pg_dump of the server's own version prints. Its \\restrict keys differ by the dump."""
+        told = self._program("pg_dump", *arguments, db.conninfo, version=db.version)
+        return "\n".join(line for line in told.splitlines() if not line.startswith("\\"))
+
+    def _program(self, name: str, *arguments: str, version: int = 0, **environment: str) -> str:
+        packaged = Path(f"/usr/lib/postgresql/{version}/bin")
+        done = subprocess.run(
+            [str((packaged if packaged.exists() else self.programs) / name), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **environment},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def ops(programs: Path) -> Operations:
+    """The core on the 15th of January 2024: with `ahead: 1` a table from 2024-01-01 on has two months."""
+    return Operations(date(2024, 1, 15), programs)
+
+
+@pytest.fixture(scope="session")
+def now(programs: Path) -> Operations:
+    """The core on the day the Atlas database was built for."""
+    return Operations(date(2026, 11, 23), programs)
+
+
+@pytest.fixture(scope="session")
+def atlas_specs() -> Callable[..., Sequence[TableSpec]]:
+    """The specifications of messages and usage_logs; `keys` go into both."""
+
+    def specs(**keys: Any) -> Sequence[TableSpec]:
+        common = {"from": "2024-01-01", "until": "2027-01-01", **keys}
+        messages = {
+            "table": "messages",
+            "partition_key": "created_at",
+            "null_keys": "set_aside",
+            "indexes": [["user_id"], ["conversation_id"], ["created_at"], ["role"]],
+        }
+        usage_logs = {
+            "table": "usage_logs",
+            "partition_key": "timestamp",
+            "indexes": [["user_id"], ["event"], ["timestamp"]],
+        }
+        return tables_from([{**messages, **common}, {**usage_logs, **common}])
+
+    return specs
+
+
+# -- the reading half: a database with the specifications of its tables, and an Atlas that is migrated already
 
 AS_OF = date(2026, 11, 23)
 MONTHS = {"from": "2024-01-01", "until": "2027-01-01"}
@@ -102,9 +259,7 @@ class Subject:
     def compared(self) -> list[tuple[TableSpec, Relation, Sequence[Part]]]:
         return [(spec, *self._original_and_parts(spec)) for spec in self.specs]
 
-    def prove(
-        self, **options: Any
-    ) -> tuple[tuple[verify.PartProof, ...], tuple[verify.Difference, ...]]:
+    def prove(self, **options: Any) -> tuple[tuple[verify.PartProof, ...], tuple[verify.Difference, ...]]:
         return compare.prove(self.where, self.compared(), **options)
 
     def repair(self, proofs: Sequence[verify.PartProof]) -> Plan:
@@ -136,6 +291,14 @@ def subject(atlas: Any) -> Subject:
 def bare(empty: Any) -> Subject:
     """An empty database; the test makes the table and specifies it."""
     return Subject(empty, ())
+
+
+@pytest.fixture(scope="module")
+def shared(server: Any) -> Iterator[Subject]:
+    """An empty database for all tests of a module: each leaves it as it found it."""
+    made = server.clone("template0")
+    yield Subject(made, ())
+    server.drop(made)
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,7 @@ def test_a_unique_constraint_gets_the_partition_key(constraint: Constraint, made
             ["a", "b"],
             'USING btree (a DESC NULLS LAST, b, "at") INCLUDE (c)',
         ),
+        ("USING btree (lower(a))", ["expr"], "USING btree (lower(a))"),
         ("USING btree (a) NULLS NOT DISTINCT", ["a"], 'USING btree (a, "at") NULLS NOT DISTINCT'),
         ("USING btree (a, at) WHERE (b IS NULL)", ["a", "at"], "USING btree (a, at) WHERE (b IS NULL)"),
     ],

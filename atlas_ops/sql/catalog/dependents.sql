@@ -1,8 +1,8 @@
 -- What would stay with the old table at a rename (binds by OID), and functions whose text names it (they follow the name).
 SELECT DISTINCT CASE v.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'rule' END AS kind,
        quote_ident(n.nspname) || '.' || quote_ident(v.relname) AS name, 'oid' AS binds,
-       CASE WHEN v.relkind = 'v' AND NOT coalesce('security_invoker=true' = ANY (v.reloptions)
-                                               OR 'security_invoker=on' = ANY (v.reloptions), false)
+       CASE WHEN v.relkind = 'v' AND NOT coalesce((SELECT o.option_value::bool FROM pg_options_to_table(v.reloptions) o
+                                                   WHERE o.option_name = 'security_invoker'), false)
             THEN 'runs with its owner''s rights' END AS detail
 FROM pg_depend d
 JOIN pg_rewrite w ON w.oid = d.objid
