@@ -10,7 +10,7 @@ demo: $(BIN)/.ready
 
 test: $(BIN)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(BIN)/.ready
 	$(BIN)/python benchmarks/copy_ways.py

@@ -93,7 +93,7 @@ class ApplyMigration(Run):
 
     def report(self) -> Report:
         """Plan, if no cell has asked for it yet: a verdict without a plan would be worthless."""
-        if self.plan is None:
+        if self.plan is None and not self.checks:
             self.plan_migration()
         return super().report()
 

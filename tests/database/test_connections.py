@@ -149,7 +149,6 @@ def standby(server: Any, clusters: Path, programs: Path) -> Iterator[str]:
     program("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
 
 
-@pytest.mark.xdist_group("standby")
 def test_a_standby_is_refused(standby: str) -> None:
     for write in (False, True):
         stop = refused(database.Session("test", standby, "test"), write=write)

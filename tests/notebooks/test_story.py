@@ -1,4 +1,4 @@
-"""The whole story in executed notebooks: by the command line on the embedded demo, by plain papermill on any server."""
+"""The whole story in executed notebooks, by the command line on the embedded demo."""
 
 import json
 import os
@@ -7,11 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import papermill
 import psycopg
 import pytest
-from ruamel.yaml import YAML
-from traitlets.config import Config
 
 from atlas_ops import embedded, record
 
@@ -25,9 +22,6 @@ STORY = [
     "plan_archive",
 ]
 
-QUIET = Config(KernelManager={"transport_encryption": "auto"})
-
-pytestmark = pytest.mark.xdist_group("story")  # one demo for all of them
 
 
 def ran(*arguments, env, cwd=ROOT, timeout=300):
@@ -139,73 +133,3 @@ def test_the_committed_notebooks_run_as_they_are(stages, tmp_path):
         ROOT / "notebooks", env=dict(os.environ), cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr
-
-
-# -- any server, by plain papermill
-
-
-@pytest.fixture
-def parameters(service, tmp_path):
-    settings = YAML(typ="safe", pure=True).load((ROOT / "parameters" / "demo.yml").read_text())
-    for table in settings["tables"]:
-        table["from"], table["until"] = str(table["from"]), str(table["until"])
-        table["workload"] = str(ROOT / "parameters" / table["workload"])
-    file = tmp_path / "parameters.yml"
-    with file.open("w") as out:
-        YAML().dump({**settings, "database": service, "as_of": "2026-11-23"}, out)
-    return file
-
-
-def notebook(stage):
-    (path,) = (ROOT / "notebooks").glob(f"*_{stage}.ipynb")
-    return path
-
-
-def executed(stage, parameters, out, **more):
-    """The notebook run by papermill in this process: the result of its last cell, or the lines it stopped with."""
-    given = YAML(typ="safe", pure=True).load(parameters.read_text()) | more
-    try:
-        papermill.execute_notebook(notebook(stage), out, given, kernel_name="python3", progress_bar=False, config=QUIET)
-    except papermill.PapermillExecutionError:
-        return record.stop(json.loads(out.read_text()))
-    return result_of(out)
-
-
-def test_papermill_on_a_service_shows_then_does_then_proves(parameters, tmp_path, atlas):
-    shown = executed("apply_migration", parameters, tmp_path / "shown.ipynb")
-    assert shown["verdict"] == "planned"
-    assert not shown["steps"]
-
-    wrong = executed("apply_migration", parameters, tmp_path / "wrong.ipynb", confirm="deadbeef")
-    assert [line.split(":")[0].strip() for line in wrong] == ["STOPPED", "because", "next"]
-    assert f"This plan is {shown['digest']}, but deadbeef was confirmed." in wrong[0]
-    with atlas.connect() as connection:
-        assert connection.execute("SELECT to_regclass('public.messages_partitioned')").fetchone() == (None,)
-
-    early = executed("verify_counts", parameters, tmp_path / "early.ipynb")
-    assert "01 Preflight and 02 Apply migration" in early[-1], "a stage before its time stops with the way"
-
-    done = executed("apply_migration", parameters, tmp_path / "done.ipynb", confirm=shown["digest"])
-    assert done["verdict"] == "ok"
-
-    proven = executed("verify_counts", parameters, tmp_path / "proven.ipynb")
-    assert proven["verdict"] == "ok"
-    assert sum(part["rows"][1] for part in proven["figures"]["parts"]) == 4_000 + 5_000
-
-
-def test_papermills_own_command_refuses_an_unknown_parameter(parameters, tmp_path):
-    done = ran(
-        "papermill", notebook("start_here"), tmp_path / "out.ipynb", "-k", "python3", "-f", parameters,
-        "--no-progress-bar", "-r", "conferm", "x", env=dict(os.environ),
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "Unknown parameter: conferm." in record.stop(json.loads((tmp_path / "out.ipynb").read_text()))[0]
-
-
-def test_papermills_own_command_runs_a_notebook_as_it_stands(parameters, tmp_path):
-    done = ran(
-        "papermill", notebook("start_here"), tmp_path / "out.ipynb", "-k", "python3", "-f", parameters,
-        "--no-progress-bar", env=dict(os.environ),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert result_of(tmp_path / "out.ipynb")["verdict"] == "ok"
