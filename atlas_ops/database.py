@@ -31,6 +31,7 @@ PINNED: Mapping[str, str] = {
     "xmlbinary": "base64",
     "search_path": "",  # so that every printed expression is qualified, and nothing of ours resolves by accident
     "row_security": "off",  # an error instead of rows silently left out by a policy (manual: row_security)
+    "idle_session_timeout": "0",  # the connection that holds the lock of a run idles for as long as the run lasts
     "client_encoding": "UTF8",
     "client_min_messages": "warning",
 }
@@ -185,7 +186,7 @@ _NEXT = {
     "42P07": ("The name is taken.", "01 Preflight names the relation and tells how to see whether it can go."),
     "23505": ("Two rows have the same key.", "03 Verify counts names keys on both sides; 01 Preflight lists uniqueness that will be lost."),
     "23503": ("A referenced row is gone: it was deleted while the rows were being copied.",
-              "Run 02 again with the application's writes stopped, or remove the month that failed and run again."),
+              "Run again: rows that are gone from the original go from the copy before they are checked."),
     "23514": ("A row does not fit its partition or a CHECK.", "01 Preflight counts rows out of range; those in the default partition move first."),
     "25006": ("The transaction is read-only.", "A stage that reads never writes: this is a fault of ours, please report it."),
     "57P01": ("The server ended the connection.", "Run again: what is done stays done, the next plan is read from the catalogs."),

@@ -216,7 +216,8 @@ def checks(spec: TableSpec, proofs: Sequence[PartProof]) -> tuple[Check, ...]:
             f"part {proof.part}",
             _what(proof),
             "A row is lost, came back or is stale; or the original was written to after this part was copied.",
-            "Read the repair plan below and confirm its digest, with the application's writes to the original stopped.",
+            "Read the repair plan below and confirm its digest, with the application's writes to the original stopped. "
+            "Rows that no table takes need another specification first: default_partition, null_keys.",
         )
         for proof in wrong
     )
