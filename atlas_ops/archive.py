@@ -20,7 +20,7 @@ from atlas_ops.errors import AtlasError
 from atlas_ops.migration import mark_prefix
 from atlas_ops.model import Partition, Relation, Snapshot
 from atlas_ops.partitions import attached, listed, partitioned_table, qualified, role_names, rows_of
-from atlas_ops.plan import Effect, Plan, Step, Target
+from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.report import Check, Severity
 from atlas_ops.spec import TableSpec
 from atlas_ops.tables import Column, Table, count, size
@@ -130,15 +130,7 @@ def plan_archive(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
         steps = [detaching.finalize(partition) for partition in pending] or [
             step for candidate, partition in judged if candidate.goes for step in detaching.steps(partition)
         ]
-    return Plan(
-        stage=STAGE,
-        target=Target(snapshot.server.system_identifier, snapshot.server.database),
-        steps=tuple(steps),
-        lock_timeout_ms=spec.lock_timeout_ms,
-        statement_timeout_ms=spec.statement_timeout_ms,
-        workers=1,
-        headline=headline(spec, snapshot, as_of),
-    )
+    return plan_for(STAGE, spec, snapshot.server, steps, headline(spec, snapshot, as_of))
 
 
 def checks(spec: TableSpec, snapshot: Snapshot, as_of: date) -> tuple[Check, ...]:

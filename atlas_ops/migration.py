@@ -22,7 +22,7 @@ from atlas_ops import bounds, definition, sqlfile
 from atlas_ops.bounds import Period
 from atlas_ops.definition import IndexPlan, name, plainly, text
 from atlas_ops.model import Installed, Partition, Relation, Snapshot
-from atlas_ops.plan import Effect, Plan, Step, Target
+from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.spec import TableSpec
 
 STAGE = "apply_migration"
@@ -203,15 +203,7 @@ def plan_migration(
     installing = install_step(snapshot.installed) if install else None
     steps = [*([installing] if installing else [])]
     steps += builder.single_transaction() if spec.copy == "single_transaction" else builder.by_partition()
-    return Plan(
-        stage=STAGE,
-        target=Target(snapshot.server.system_identifier, snapshot.server.database),
-        steps=tuple(steps),
-        lock_timeout_ms=spec.lock_timeout_ms,
-        statement_timeout_ms=spec.statement_timeout_ms,
-        workers=spec.workers,
-        headline=f"{spec.table}: {len(steps)} steps.",
-    )
+    return plan_for(STAGE, spec, snapshot.server, steps, f"{spec.table}: {len(steps)} steps.", workers=spec.workers)
 
 
 def migration_file(plans: Sequence[Plan]) -> str:

@@ -10,6 +10,8 @@ from enum import StrEnum
 from itertools import groupby
 
 from atlas_ops.errors import AtlasError
+from atlas_ops.model import Server
+from atlas_ops.spec import TableSpec
 
 DIGEST_LENGTH = 8  # hexadecimal digits shown and confirmed
 
@@ -99,6 +101,21 @@ class Plan:
             ]
             lines += [f"{statement.rstrip().rstrip(';')};" for statement in step.statements]
         return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def plan_for(
+    stage: str, spec: TableSpec, server: Server, steps: Iterable[Step], headline: str = "", *, workers: int = 1
+) -> Plan:
+    """A plan for one table of one server, with the timeouts of its specification."""
+    return Plan(
+        stage=stage,
+        target=Target(server.system_identifier, server.database),
+        steps=tuple(steps),
+        lock_timeout_ms=spec.lock_timeout_ms,
+        statement_timeout_ms=spec.statement_timeout_ms,
+        workers=workers,
+        headline=headline,
+    )
 
 
 def confirmed(plan: Plan, confirm: str, *, demo: bool) -> bool:

@@ -21,7 +21,7 @@ from atlas_ops import migration, sqlfile
 from atlas_ops.definition import insertable, name, names, plainly, raw, text
 from atlas_ops.migration import Kind, Part
 from atlas_ops.model import Column, Relation, Snapshot, Trigger
-from atlas_ops.plan import Effect, Plan, Step, Target
+from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.report import Check, Severity
 from atlas_ops.spec import TableSpec
 
@@ -259,14 +259,7 @@ def plan_repair(spec: TableSpec, snapshot: Snapshot, parts: Sequence[Part], wron
     assert snapshot.original is not None
     labels = set(wrong)
     steps = [_repair(spec, snapshot, snapshot.original, part) for part in parts if part.label in labels and part.table]
-    return Plan(
-        stage=STAGE,
-        target=Target(snapshot.server.system_identifier, snapshot.server.database),
-        steps=tuple(steps),
-        lock_timeout_ms=spec.lock_timeout_ms,
-        statement_timeout_ms=spec.statement_timeout_ms,
-        headline=f"{spec.table}: {len(steps)} parts to repair.",
-    )
+    return plan_for(STAGE, spec, snapshot.server, steps, f"{spec.table}: {len(steps)} parts to repair.")
 
 
 def _repair(spec: TableSpec, snapshot: Snapshot, original: Relation, part: Part) -> Step:
