@@ -288,8 +288,12 @@ def _execute(path: Path, part: Path, parameters: Mapping[str, Any], kernel: str,
                 progress_bar=False,
                 cwd=path.parent,  # as in JupyterLab, so that a relative path means the same in both
                 say=say,
-                # Encrypted where the platform can; without it the kernel warns at every start.
-                config=Config(KernelManager={"transport_encryption": "auto"}),
+                config=Config(
+                    # Encrypted where the platform can; without it the kernel warns at every start.
+                    KernelManager={"transport_encryption": "auto"},
+                    # A kernel that is slow to end is interrupted, and would say so on our terminal.
+                    NotebookClient={"extra_arguments": ["--IPKernelApp.log_level=50"]},
+                ),
             )
     except papermill.PapermillExecutionError:
         pass  # the cell's own output says it

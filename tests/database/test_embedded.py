@@ -73,7 +73,7 @@ def end_watcher(cluster: Cluster) -> None:
     wait_until(lambda: not watchers(cluster))
 
 
-def wait_until(reached: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(reached: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not reached():
         assert time.monotonic() < deadline, "not reached in time"
