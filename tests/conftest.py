@@ -10,6 +10,7 @@ import fcntl
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -82,6 +83,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell without job control starts what stands before an & with SIGINT ignored, and children inherit that: the tests
+    # that press Ctrl-C in a child would press in vain.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     inherited = getattr(config, "workerinput", {}).get("clusters")
     # /var/tmp and not pytest's own folder: as root the servers run as another OS user, who must get there.
     folder = Path(inherited) if inherited else Path(tempfile.mkdtemp(prefix="atlas_ops-tests-", dir="/var/tmp"))
