@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +13,7 @@ from atlas_ops import verify
 from atlas_ops.database import Session, connect, translate
 from atlas_ops.migration import Part
 from atlas_ops.model import Relation
+from atlas_ops.progress import Says, silent
 from atlas_ops.spec import TableSpec
 from atlas_ops.verify import Difference, Figures, Keys, PartProof
 
@@ -22,7 +23,7 @@ WORKERS = 2
 def prove(
     where: Session,
     tables: Sequence[tuple[TableSpec, Relation, Sequence[Part]]],
-    progress: Callable[[int, int, str], None] = lambda done, total, label: None,
+    progress: Says = silent,
 ) -> tuple[tuple[PartProof, ...], tuple[Difference, ...]]:
     """Every part of every table, and the rows that differ by name (at most 20 a part).
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -21,6 +21,7 @@ from atlas_ops import sqlfile
 from atlas_ops.database import Session, connect, translate
 from atlas_ops.errors import AtlasError
 from atlas_ops.plan import Plan, Step, confirmed
+from atlas_ops.progress import Says, silent
 from atlas_ops.report import Line
 
 ATTEMPTS = 30
@@ -28,8 +29,6 @@ PAUSE_S = (0.05, 1.0)  # the first and the longest pause between attempts, befor
 TRIED_AGAIN = {"55P03", "40P01"}
 CANCELED = "57014"
 RUN_LOCK = (0x41544C53, 1)  # advisory lock of a run on one database: 'ATLS' in ASCII
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +39,7 @@ class _Holder:
     seconds: float
 
 
-def silent(done: int, total: int, label: str) -> None:
-    """A progress that shows nothing."""
-
-
-def execute(where: Session, plan: Plan, confirm: str, progress: Progress = silent) -> tuple[Line, ...]:
+def execute(where: Session, plan: Plan, confirm: str, progress: Says = silent) -> tuple[Line, ...]:
     """Run the plan if `confirm` arms it; returns a line a step, none where the plan was only shown.
 
     `progress(done, total, label)` is called after each step, in units of `Step.weight` (at least one a step).
@@ -105,7 +100,7 @@ def _same_target(guard: psycopg.Connection, plan: Plan) -> None:
 class _Run:
     """One execution: its connections, and what was done so far."""
 
-    def __init__(self, where: Session, plan: Plan, progress: Progress) -> None:
+    def __init__(self, where: Session, plan: Plan, progress: Says) -> None:
         self.where, self.plan, self.progress = where, plan, progress
         self.total = sum(max(step.weight, 1) for step in plan.steps)
         self.done = 0

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from atlas_ops import catalog, charts, migration, preflight, views
+from atlas_ops import charts, migration, preflight, views
 from atlas_ops.charts import Chart
-from atlas_ops.database import connect
 from atlas_ops.errors import AtlasError
 from atlas_ops.migration import plan_migration
 from atlas_ops.model import Snapshot
@@ -40,17 +39,9 @@ class ApplyMigration(Run):
 
     def _refuse(self, spec: TableSpec, snapshot: Snapshot) -> dict[str, int]:
         """Stop on preflight's red checks; returns the rows by part, which the progress counts in."""
-        reds = [check for check in preflight.checks(spec, snapshot, self.as_of) if check.severity is Severity.STOP]
-        counts: dict[str, int] = {}
-        if not reds and snapshot.original:
-            with connect(self.where) as connection:
-                counts = dict(catalog.rows_per_period(connection, spec, migration.periods(spec, self.as_of)))
-                facts = catalog.key_facts(connection, spec, snapshot.original.table)
-            reds = [
-                check
-                for check in preflight.checks(spec, snapshot, self.as_of, facts, counts)
-                if check.severity is Severity.STOP
-            ]
+        facts, counts = self.key_figures(spec, snapshot) or (None, {})
+        found = preflight.checks(spec, snapshot, self.as_of, facts, counts or None)
+        reds = [check for check in found if check.severity is Severity.STOP]
         if reds:
             self.checks += reds
             raise AtlasError(

@@ -11,18 +11,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from atlas_ops import __version__, catalog, demo, magic, migration, views
+from atlas_ops import __version__, catalog, demo, magic, migration, preflight, views
 from atlas_ops.database import DEMO, Session, connect, session
 from atlas_ops.errors import AtlasError
 from atlas_ops.execute import execute
 from atlas_ops.migration import Part
-from atlas_ops.model import Relation, Server, Snapshot
+from atlas_ops.model import KeyFacts, Relation, Server, Snapshot
 from atlas_ops.plan import Plan, Target, confirmed
 from atlas_ops.progress import Progress
 from atlas_ops.report import RESULT_TYPE, Check, Line, Report, Verdict, stopped
 from atlas_ops.spec import TableSpec, find_specs
-
-COMMON = ("database", "tables", "confirm", "as_of")
 
 
 class Run:
@@ -73,6 +71,14 @@ class Run:
                 (spec, catalog.snapshot(connection, spec, migration.names_needed(spec, self.as_of)))
                 for spec in self.specs
             ]
+
+    def key_figures(self, spec: TableSpec, snapshot: Snapshot) -> tuple[KeyFacts, dict[str, int]] | None:
+        """What reads of the whole partition key tell: its facts, and rows by period; None where the catalogs alone object."""
+        if snapshot.original is None or stopped(preflight.checks(spec, snapshot, self.as_of)):
+            return None
+        with connect(self.where) as connection:
+            facts = catalog.key_facts(connection, spec, snapshot.original.table)
+            return facts, dict(catalog.rows_per_period(connection, spec, migration.periods(spec, self.as_of)))
 
     def migrated(self) -> list[tuple[TableSpec, Snapshot, Relation, tuple[Part, ...]]]:
         """The snapshots of tables whose partitioned copy is there. Raises AtlasError where one is not."""

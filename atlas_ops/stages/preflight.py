@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from atlas_ops import catalog, charts, migration, preflight, sample, views
+from atlas_ops import charts, migration, preflight, sample, views
 from atlas_ops.charts import Chart
-from atlas_ops.database import connect
 from atlas_ops.forecast import forecast
 from atlas_ops.model import KeyFacts, Snapshot
 from atlas_ops.report import Report, Severity
@@ -14,37 +13,27 @@ from atlas_ops.spec import TableSpec
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import Table, count
 
-READABLE = {"r"}
-
 
 class Preflight(Run):
     """Reads the catalogs and the partition keys; writes nothing that stays."""
 
     stage = "preflight"
     next = "02 Apply migration, once every red line above is cured."
+    _forecast = ""  # said in the headline, if a cell asked for it
 
     @cached_property
-    def _read(self) -> list[tuple[TableSpec, Snapshot, KeyFacts | None, list[tuple[str, int]] | None]]:
-        """Snapshots, and for tables that can be read at all what one read of their key tells."""
-        found = []
-        for spec, snapshot in self.snapshots():
-            facts, counts = None, None
-            if (
-                not any(check.severity is Severity.STOP for check in preflight.checks(spec, snapshot, self.as_of))
-                and snapshot.original
-            ):
-                with connect(self.where) as connection:
-                    facts = catalog.key_facts(connection, spec, snapshot.original.table)
-                    counts = catalog.rows_per_period(connection, spec, migration.periods(spec, self.as_of))
-            found.append((spec, snapshot, facts, counts))
-        return found
+    def _read(self) -> list[tuple[TableSpec, Snapshot, KeyFacts | None, dict[str, int]]]:
+        """Snapshots, and for tables that can be read at all what reads of their key tell."""
+        return [
+            (spec, snapshot, *(self.key_figures(spec, snapshot) or (None, {}))) for spec, snapshot in self.snapshots()
+        ]
 
     def findings(self) -> views.Folded:
         """Every check of every table, the red ones first."""
         self.checks = [
             check
             for spec, snapshot, facts, counts in self._read
-            for check in preflight.checks(spec, snapshot, self.as_of, facts, dict(counts) if counts else None)
+            for check in preflight.checks(spec, snapshot, self.as_of, facts, counts or None)
         ]
         return views.checks_table(self.checks)
 
@@ -54,7 +43,7 @@ class Preflight(Run):
             [
                 (spec.name, label, rows)
                 for spec, _, _, counts in self._read
-                for label, rows in counts or ()
+                for label, rows in counts.items()
                 if rows or label[:1].isdigit()
             ]
         )
@@ -69,7 +58,7 @@ class Preflight(Run):
                 len(migration.periods(spec, self.as_of)) + spec.default_partition,
             )
             for spec, snapshot, facts, _ in self._read
-            if facts and snapshot.original and snapshot.original.table.kind in READABLE
+            if facts and snapshot.original
         ]
         self.figures["forecast"] = [
             {
@@ -95,4 +84,4 @@ class Preflight(Run):
         by = {severity: sum(check.severity is severity for check in self.checks) for severity in Severity}
         said = f"{by[Severity.STOP]} stop, {by[Severity.WARN]} warn, {by[Severity.NOTE]} note."
         rows = sum(facts.rows for _, _, facts, _ in self._read if facts)
-        return f"{count(rows)} rows in {len(self.specs)} tables: {said} {getattr(self, '_forecast', '')}".strip()
+        return f"{count(rows)} rows in {len(self.specs)} tables: {said} {self._forecast}".strip()
