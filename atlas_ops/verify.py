@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from atlas_ops import migration, sqlfile
-from atlas_ops.definition import insertable, name, names, plainly, raw, text
+from atlas_ops import online, sqlfile
+from atlas_ops.definition import insertable, name, names, plainly, raw, switch_triggers, text
 from atlas_ops.migration import Kind, Part
-from atlas_ops.model import Column, Relation, Snapshot, Trigger
+from atlas_ops.model import Column, Relation, Snapshot
 from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.report import Check, Severity
 from atlas_ops.spec import TableSpec
@@ -95,17 +95,11 @@ class PartProof:
         return self.same_count and self.same_keys and self.original.content == self.partitioned.content
 
 
-def key_columns(spec: TableSpec, original: Relation) -> tuple[str, ...]:
-    """What names a row on both sides: the primary key and the partition key."""
-    primary = original.primary_key.columns if original.primary_key else ()
-    return (*primary, *([spec.partition_key] if spec.partition_key not in primary else []))
-
-
 def figures_query(spec: TableSpec, original: Relation, part: Part, *, partitioned: bool) -> sql.Composed:
     """Rows and digests of one part of one side: one row of `Figures`."""
     return sqlfile.template(
         "part_figures",
-        key_hash=_hash(column for column in original.columns if column.name in key_columns(spec, original)),
+        key_hash=_hash(column for column in original.columns if column.name in online.key_columns(spec, original)),
         content_hash=_hash(original.columns),
         rows=_side(spec, original, part, partitioned=partitioned),
     )
@@ -145,7 +139,7 @@ def differences_query(spec: TableSpec, original: Relation, part: Part, limit: in
 def _joined_by(spec: TableSpec, original: Relation, part: Part) -> tuple[str, ...]:
     """Rows without a partition key are named by their primary key alone: NULL joins with nothing."""
     if part.attachable or original.primary_key is None:
-        return key_columns(spec, original)
+        return online.key_columns(spec, original)
     return original.primary_key.columns
 
 
@@ -164,12 +158,12 @@ def _side(spec: TableSpec, original: Relation, part: Part, *, partitioned: bool)
     if part.kind is Kind.SET_ASIDE and partitioned:
         table = name(spec.partition_schema, part.table)
     elif partitioned:
-        table = name(spec.partitioned_schema, spec.partitioned_name)
+        table = name(*spec.partitioned_at)
     else:
-        table = name(spec.schema, spec.name)
+        table = name(*spec.original_at)
         if part.attachable:
             columns = sql.SQL(", ").join(
-                sql.SQL("{} AS {}").format(raw(migration.projection(spec, column.name)), name(column.name))
+                sql.SQL("{} AS {}").format(raw(online.projection(spec, column.name)), name(column.name))
                 for column in original.columns
             )
     where = part.of_partitioned if partitioned else part.of_original
@@ -264,9 +258,7 @@ def plan_repair(spec: TableSpec, snapshot: Snapshot, parts: Sequence[Part], wron
 
 def _repair(spec: TableSpec, snapshot: Snapshot, original: Relation, part: Part) -> Step:
     attached = part.attachable
-    table = (
-        name(spec.partitioned_schema, spec.partitioned_name) if attached else name(spec.partition_schema, part.table)
-    )
+    table = name(*spec.partitioned_at) if attached else name(spec.partition_schema, part.table)
     columns = [column.name for column in insertable(original)]
     keys = _joined_by(spec, original, part)
     rows = _side(spec, original, part, partitioned=False)
@@ -286,25 +278,13 @@ def _repair(spec: TableSpec, snapshot: Snapshot, original: Relation, part: Part)
         matching,
     )
     triggers = snapshot.partitioned.triggers if attached and snapshot.partitioned else ()
-    off, on = _switched(table, triggers)
+    off, on = switch_triggers(table, triggers)
     return Step(
         name=f"repair {spec.name} {part.label}",
         statements=(*off, text(delete), text(insert), *on),
         lock="SHARE ROW EXCLUSIVE" if off else "ROW EXCLUSIVE",
-        on=plainly(spec.partitioned_schema, spec.partitioned_name)
-        if attached
-        else plainly(spec.partition_schema, part.table),
+        on=plainly(*spec.partitioned_at) if attached else plainly(spec.partition_schema, part.table),
         why="Rows that are not in the original with the same content go, rows that are missing come. Not to be confirmed once the "
         "application writes to the partitioned table: its new rows would go.",
         effect=Effect.REMOVES,
     )
-
-
-def _switched(table: sql.Composable, triggers: Sequence[Trigger]) -> tuple[list[str], list[str]]:
-    """Statements that switch the triggers of a table off, and those that give each its own state back."""
-    states = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
-    live = [trigger for trigger in triggers if trigger.enabled in states]
-    alter = sql.SQL("ALTER TABLE {} {} TRIGGER {}")
-    off = [text(alter.format(table, sql.SQL("DISABLE"), name(trigger.name))) for trigger in live]
-    on = [text(alter.format(table, raw(states[trigger.enabled]), name(trigger.name))) for trigger in live]
-    return off, on

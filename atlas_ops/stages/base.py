@@ -65,11 +65,11 @@ class Run:
         return Target(self.server.system_identifier, self.server.database)
 
     def snapshots(self) -> list[tuple[TableSpec, Snapshot]]:
-        """What the catalogs say of every table now."""
+        """What the catalogs say of every table now; each specification as it reads since its last cut-over or roll-back."""
         with connect(self.where) as connection:
+            placed = [catalog.placed(connection, spec) for spec in self.specs]
             return [
-                (spec, catalog.snapshot(connection, spec, migration.names_needed(spec, self.as_of)))
-                for spec in self.specs
+                (spec, catalog.snapshot(connection, spec, migration.names_needed(spec, self.as_of))) for spec in placed
             ]
 
     def key_figures(self, spec: TableSpec, snapshot: Snapshot) -> tuple[KeyFacts, dict[str, int]] | None:
@@ -90,7 +90,7 @@ class Run:
                 missing = (
                     spec.table
                     if original is None or key is None
-                    else f"{spec.partitioned_schema}.{spec.partitioned_name}"
+                    else ".".join(spec.partitioned_at)
                 )
                 raise AtlasError(
                     what=f"There is no {missing} to look at.",
