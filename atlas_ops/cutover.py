@@ -84,6 +84,11 @@ def wants_partitioned(spec: TableSpec) -> bool:
     return spec.cut_over == "swap" or spec.in_step == "to_original"
 
 
+def turned(snapshot: Snapshot) -> bool:
+    """Whether the application writes to the partitioned table: there is something to roll back."""
+    return snapshot.online is not None and snapshot.online.authority == PARTITIONED
+
+
 def plan_cut_over(spec: TableSpec, snapshot: Snapshot) -> Plan:
     """The exchange, and what is checked after it; only what is missing. `checks` must have passed: this decides how, not whether."""
     state, original, partitioned = _found(spec, snapshot)
@@ -134,7 +139,7 @@ def plan_switch_off(spec: TableSpec, snapshot: Snapshot) -> Plan:
 def plan_abandon(spec: TableSpec, snapshot: Snapshot) -> Plan:
     """Everything that the migration made goes, and the catalogs are as they were before. Refused once the application uses the copy."""
     state = snapshot.online
-    if state is not None and state.authority == PARTITIONED:
+    if turned(snapshot):
         raise AtlasError(
             what=f"{spec.table} cannot be abandoned: the application writes to the partitioned table.",
             why="Dropping it would lose rows.",
@@ -149,7 +154,7 @@ def plan_abandon(spec: TableSpec, snapshot: Snapshot) -> Plan:
 def plan_retire(spec: TableSpec, snapshot: Snapshot) -> Plan:
     """The retired table goes for good: no roll-back after it."""
     state = snapshot.online
-    if state is None or state.authority == ORIGINAL or snapshot.original is None:
+    if state is None or not turned(snapshot) or snapshot.original is None:
         return plan_for(CUT_OVER, spec, snapshot.server, [])
     in_use = spec.partitioned_at
     return plan_for(
@@ -266,7 +271,7 @@ def _ready(spec: TableSpec, ready: str) -> str:
 
 
 def _switch_off(spec: TableSpec, snapshot: Snapshot) -> Step:
-    in_use = spec.partitioned_at if snapshot.online and snapshot.online.authority == PARTITIONED else spec.original_at
+    in_use = spec.partitioned_at if turned(snapshot) else spec.original_at
     return Step(
         name=f"switch off the capture of {plainly(*in_use)}",
         statements=(

@@ -280,7 +280,8 @@ def _attempt(connection: psycopg.Connection, step: Step) -> tuple[int, bool]:
 def _executed(connection: psycopg.Connection, step: Step) -> tuple[int, bool]:
     rows, more = 0, False
     for statement in step.statements:
-        cursor = connection.execute(statement)
+        # a statement that is repeated finds its plan again: for few rows the plan costs more than its execution
+        cursor = connection.execute(statement, prepare=True if step.again else None)
         rows += written(cursor)
     if step.again:
         answer = cursor.fetchone()

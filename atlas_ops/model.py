@@ -32,6 +32,7 @@ class Server:
     max_locks: int  # max_locks_per_transaction * (max_connections + max_prepared_transactions)
     has_pg_stat_statements: bool
     now: datetime
+    sees_activity: bool = True  # pg_stat_activity shows it what other roles do
 
 
 @dataclass(frozen=True, slots=True)

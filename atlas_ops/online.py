@@ -203,6 +203,12 @@ def fence(spec: TableSpec, authority: str, *, shared: bool = False, in_step: boo
 
 # -- the drain
 
+# The guard of what follows lets it pass. A temporary table has no statistics: left alone the planner may read whole tables for a few keys.
+_SETTINGS = (
+    "SELECT set_config('atlas_ops.writes', 'allowed', true), set_config('enable_hashjoin', 'off', true), "
+    "set_config('enable_mergejoin', 'off', true), set_config('enable_seqscan', 'off', true)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Side:
@@ -236,7 +242,7 @@ class Drain:
         moves = self._to_partitioned() if self.authority == ORIGINAL else self._to_original()
         return (
             fence(self.spec, self.authority, in_step=True),
-            "SELECT set_config('atlas_ops.writes', 'allowed', true)",
+            _SETTINGS,
             self._temporary(),
             self._take(limit),
             *moves,

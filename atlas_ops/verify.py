@@ -19,7 +19,7 @@ from psycopg import sql
 
 from atlas_ops import online, sqlfile
 from atlas_ops.definition import insertable, name, names, plainly, raw, switch_triggers, text
-from atlas_ops.migration import Kind, Part
+from atlas_ops.migration import Kind, Part, drain_step
 from atlas_ops.model import Column, Relation, Snapshot
 from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.report import Check, Severity
@@ -74,6 +74,10 @@ class PartProof:
     partitioned: Figures
     keys: Keys
     seconds: float
+    waiting: int = 0  # rows that differ and whose keys wait in the key log
+    lost: int | None = (
+        None  # rows that differ and are in no log; None: nothing follows, so there is no log to look into
+    )
 
     @property
     def same_count(self) -> bool:
@@ -93,6 +97,11 @@ class PartProof:
     def same(self) -> bool:
         """The same rows, with the same content."""
         return self.same_count and self.same_keys and self.original.content == self.partitioned.content
+
+    @property
+    def proven(self) -> bool:
+        """Nothing is lost: the same rows, or every row that differs waits in the key log."""
+        return self.same or self.lost == 0
 
 
 def figures_query(spec: TableSpec, original: Relation, part: Part, *, partitioned: bool) -> sql.Composed:
@@ -133,6 +142,50 @@ def differences_query(spec: TableSpec, original: Relation, part: Part, limit: in
         partitioned=_side(spec, original, part, partitioned=True),
         keys=names(keys),
         limit=sql.Literal(limit),
+    )
+
+
+def waiting_query(spec: TableSpec, original: Relation, part: Part, authority: str) -> sql.Composed:
+    """How many rows of one part that differ wait in the key log, and how many are in no log: the invariant of the online copy."""
+    return sqlfile.template("part_waiting", differing=_differing(spec, original, part, authority))
+
+
+def lost_query(
+    spec: TableSpec, original: Relation, part: Part, authority: str, limit: int = NAMED_DIFFERENCES
+) -> sql.Composed:
+    """The rows of one part that differ and are in no log, at most `limit`: key as text[], kind, no column."""
+    return sqlfile.template(
+        "part_lost",
+        key_texts=sql.SQL("ARRAY[{}]").format(
+            sql.SQL(", ").join(sql.SQL("{}::text").format(name(key)) for key in _joined_by(spec, original, part))
+        ),
+        differing=_differing(spec, original, part, authority),
+        limit=sql.Literal(limit),
+    )
+
+
+def _differing(spec: TableSpec, original: Relation, part: Part, authority: str) -> sql.Composed:
+    """A drain into the original goes by primary key alone; one into the partitioned table by the partition key too, or by none of it."""
+    keys, primary = _joined_by(spec, original, part), online.primary_columns(original)
+    by_primary = sql.SQL("LEFT JOIN (SELECT DISTINCT {}, true AS here FROM {} WHERE {}) AS by_primary USING ({})")
+    exact = sql.SQL("LEFT JOIN (SELECT DISTINCT {}, true AS here FROM {}) AS exact USING ({})")
+    whole = authority == online.PARTITIONED or not part.attachable
+    keyless = sql.SQL("true") if whole else sql.SQL("{} IS NULL").format(name(spec.partition_key))
+    joins = [by_primary.format(names(primary), online.log(spec), keyless, names(primary))]
+    found = ["by_primary"]
+    if not whole:
+        joins.append(exact.format(names(keys), online.log(spec), names(keys)))
+        found.append("exact")
+    columns = [column.name for column in original.columns]
+    return sqlfile.template(
+        "part_differing",
+        keys=names(keys),
+        using=names(keys),
+        in_log=sql.SQL("coalesce({}, false)").format(sql.SQL(", ").join(name(alias, "here") for alias in found)),
+        original=_side(spec, original, part, partitioned=False),
+        partitioned=_side(spec, original, part, partitioned=True),
+        same=_identical("o", "p", columns),
+        joins=sql.SQL("\n").join(joins),
     )
 
 
@@ -192,15 +245,17 @@ def _exact(column: Column) -> sql.Composable:
 
 def checks(spec: TableSpec, proofs: Sequence[PartProof]) -> tuple[Check, ...]:
     """One green check for a table whose every part is the same, else one red check a part."""
-    wrong = [proof for proof in proofs if not proof.same]
+    wrong = [proof for proof in proofs if not proof.proven]
     if not wrong:
         rows = sum(proof.original.rows for proof in proofs)
+        waiting = sum(proof.waiting for proof in proofs)
+        behind = f", but for {waiting:,} whose keys wait in the key log" if waiting else ""
         return (
             Check(
                 Severity.OK,
                 spec.name,
                 "same rows",
-                f"{rows:,} rows in {len(proofs)} parts, equal in count, keys and content.",
+                f"{rows:,} rows in {len(proofs)} parts, equal in count, keys and content{behind}.",
             ),
         )
     return tuple(
@@ -209,7 +264,12 @@ def checks(spec: TableSpec, proofs: Sequence[PartProof]) -> tuple[Check, ...]:
             spec.name,
             f"part {proof.part}",
             _what(proof),
-            "A row is lost, came back or is stale; or the original was written to after this part was copied.",
+            "A row is lost, came back or is stale"
+            + (
+                "; or the original was written to after this part was copied."
+                if proof.lost is None
+                else f": {proof.lost:,} rows that differ are in no key log."
+            ),
             "Read the repair plan below and confirm its digest, with the application's writes to the original stopped. "
             "Rows that no table takes need another specification first: default_partition, null_keys.",
         )
@@ -235,9 +295,15 @@ def headline(proofs: Sequence[PartProof]) -> str:
     sentences = []
     for table in dict.fromkeys(proof.table for proof in proofs):
         own = [proof for proof in proofs if proof.table == table]
-        wrong = [proof.part for proof in own if not proof.same]
+        wrong = [proof.part for proof in own if not proof.proven]
         rows = sum(proof.original.rows for proof in own)
-        said = f"{len(wrong)} of them differ: {', '.join(wrong[:5])}" if wrong else "equal in count, keys and content"
+        waiting = sum(proof.waiting for proof in own)
+        behind = f", but for {waiting:,} rows whose keys wait in the key log" if waiting else ""
+        said = (
+            f"{len(wrong)} of them differ: {', '.join(wrong[:5])}"
+            if wrong
+            else f"equal in count, keys and content{behind}"
+        )
         sentences.append(f"{table}: {rows:,} rows in {len(own)} parts, {said}.")
     return " ".join(sentences)
 
@@ -252,8 +318,49 @@ def plan_repair(spec: TableSpec, snapshot: Snapshot, parts: Sequence[Part], wron
     """
     assert snapshot.original is not None
     labels = set(wrong)
+    if snapshot.online is not None:
+        return _log_again(spec, snapshot, snapshot.original, [part for part in parts if part.label in labels])
     steps = [_repair(spec, snapshot, snapshot.original, part) for part in parts if part.label in labels and part.table]
     return plan_for(STAGE, spec, snapshot.server, steps, f"{spec.table}: {len(steps)} parts to repair.")
+
+
+def _log_again(spec: TableSpec, snapshot: Snapshot, original: Relation, wrong: Sequence[Part]) -> Plan:
+    """Where something follows, a repair is a drain: the keys that differ go into the log, whoever is the authority."""
+    state = snapshot.online
+    assert state is not None
+    columns = [column.name for column in original.columns]
+    primary = online.primary_columns(original)
+    steps = []
+    for part in wrong:
+        joined_by = _joined_by(spec, original, part)
+        found = sql.SQL(
+            "SELECT {} FROM {} AS o FULL JOIN {} AS p USING ({}) WHERE {} IS NULL OR {} IS NULL OR NOT ({})"
+        )
+        differing = found.format(
+            names(joined_by),
+            _side(spec, original, part, partitioned=False),
+            _side(spec, original, part, partitioned=True),
+            names(joined_by),
+            name("o", "atlas_ops_here"),
+            name("p", "atlas_ops_here"),
+            _identical("o", "p", columns),
+        )
+        # a row whose key the specification gives stands in the log without one
+        also = [primary] if spec.null_value and part.attachable else []
+        for listed in (joined_by, *also):
+            insert = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM ({}) AS d")
+            steps.append(
+                Step(
+                    name=f"log {spec.name} {part.label}",
+                    statements=(text(insert.format(online.log(spec), names(listed), names(listed), differing)),),
+                    lock="ACCESS SHARE",
+                    on=plainly(*spec.original_at),
+                    why="The keys of the rows that differ go into the key log again.",
+                )
+            )
+    if steps:
+        steps.append(drain_step(spec, original, state.authority, state.log_rows))
+    return plan_for(STAGE, spec, snapshot.server, steps, f"{spec.table}: {len(wrong)} parts to repair.")
 
 
 def _repair(spec: TableSpec, snapshot: Snapshot, original: Relation, part: Part) -> Step:
