@@ -26,6 +26,7 @@ CUT_OVER, ROLL_BACK = "cut_over", "roll_back"
 LONGEST_WAIT_MS = 500  # for all locks of an exchange together: below deadlock_timeout (1 s), so that nobody else is chosen as its victim
 STATEMENT_MS = 2_000  # of an exchange: a hung drain gives way to the application
 IDLE_MS = 3_000  # and a hung client loses its lock
+DRAINED_AT = "atlas_ops.drained_at"  # a setting of the transaction: when the drain had committed
 LONG_LOG = 100_000  # keys: a drain of seconds, which belongs before the exchange and not into it
 
 
@@ -394,10 +395,10 @@ class _Exchange:
                 *online.Drain(self.spec, self.original, authority).statements(limit=0),
             ),
             statements=(
-                "SELECT set_config('atlas_ops.drained_at', clock_timestamp()::text, true)",
+                f"SELECT set_config('{DRAINED_AT}', clock_timestamp()::text, true)",
                 text(sqlfile.template("log_is_empty", log=online.log(self.spec))),
                 text(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table)),
-                sqlfile.text("template", "no_older_snapshot").strip(),
+                text(sqlfile.template("no_older_snapshot", setting=sql.Literal(DRAINED_AT))),
                 *statements,
             ),
             lock="ACCESS EXCLUSIVE",
