@@ -292,7 +292,10 @@ class Drain:
         """By primary key and partition key, so that one partition is looked at; rows without a key by the specification."""
         keyed = _same("t", "b", self.keys), _same("s", "b", self.keys)
         source = self.original_side
-        moves = self._replace(self.partitioned_side, _Side(source.table, source.table), *keyed)
+        # with a value in the place of NULL a row of the copy may stand for a row without a key, whose key was the same once
+        moves = self._replace(
+            self.partitioned_side, source if self.spec.null_value else _Side(source.table, source.table), *keyed
+        )
         keyless = name("b", self.spec.partition_key) + sql.SQL(" IS NULL")
         by_primary = sql.SQL("{} AND {} AND s.atlas_ops_keyless").format(keyless, _same("s", "b", self.primary))
         if self.spec.null_keys == "set_aside":
