@@ -152,3 +152,24 @@ def test_a_key_that_turns_from_null_to_a_value_and_back_may_be_drained_in_any_or
                 ops.run(following, f"UPDATE {table} SET at = {at} WHERE id IN (5, 10)")
             by_hand.all(1, order)
     assert ops.in_step(following, spec) == 70
+
+
+# The pass itself
+
+
+def test_no_statement_of_a_drain_is_compiled_where_jit_is_on(following: Any, ops: Any) -> None:
+    """Debian's server has it on; the embedded one has not. Compiling takes longer than an exchange may hold its locks."""
+    name = ops.value(following, "SELECT current_database()")
+    with psycopg.connect(following.superuser_conninfo, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {name} SET jit = on")
+    with passes(ops, following, ops.online()) as by_hand, by_hand.conn.transaction():
+        statements = online.Drain(by_hand.spec, by_hand.original, by_hand.authority).statements()
+        explained = 0
+        for statement in statements:
+            if "note_batch" in statement and not statement.startswith(("CREATE", "DO")):
+                plan = by_hand.conn.execute("EXPLAIN " + statement).fetchall()
+                assert not [line for (line,) in plan if "JIT" in line], statement
+                explained += 1
+            else:
+                by_hand.conn.execute(statement)
+        assert explained == 4, "take, remove, insert, put back"
