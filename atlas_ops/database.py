@@ -33,6 +33,7 @@ PINNED: Mapping[str, str] = {
     "search_path": "",  # so that every printed expression is qualified, and nothing of ours resolves by accident
     "row_security": "off",  # an error instead of rows silently left out by a policy (manual: row_security)
     "idle_session_timeout": "0",  # the connection that holds the lock of a run idles for as long as the run lasts
+    "default_transaction_isolation": "read committed",  # a drain must not be what another's SERIALIZABLE transaction fails for
     "client_encoding": "UTF8",
     "client_min_messages": "warning",
 }
