@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -173,3 +174,27 @@ def test_no_statement_of_a_drain_is_compiled_where_jit_is_on(following: Any, ops
             else:
                 by_hand.conn.execute(statement)
         assert explained == 4, "take, remove, insert, put back"
+
+
+# The plan, and a run that was stopped
+
+
+def test_a_run_stopped_after_any_of_its_steps_is_completed_by_the_next(empty: Any, ops: Any) -> None:
+    """And what the application wrote in between is in the copy."""
+    for done in (1, 2, 3, 5, 8, 10):  # build, capture, a copy, an attach, vacuum, follow
+        spec = ops.online(table=f"note{done}", default_partition=False)
+        ops.run(
+            empty,
+            f"CREATE TABLE {spec.table} (id int PRIMARY KEY, at timestamptz NOT NULL)",
+            f"INSERT INTO {spec.table} SELECT n, '2024-01-31'::timestamptz + n * interval '1 day' FROM generate_series(0, 20) n",
+        )
+        plan = ops.plan(empty, spec, install=done == 1)
+        begun = replace(plan, steps=plan.steps[: done + (done == 1)])
+        ops.carry_out(empty, begun)
+        ops.run(
+            empty, f"DELETE FROM {spec.table} WHERE id = 5", f"UPDATE {spec.table} SET at = '2024-01-02' WHERE id = 6"
+        )
+        assert ops.reds(empty, spec) == [], begun.steps[-1].name
+        ops.follow(empty, spec)
+        assert ops.in_step(empty, spec) == 20, begun.steps[-1].name
+        assert ops.plan(empty, spec).steps == ()
