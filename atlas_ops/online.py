@@ -81,11 +81,13 @@ def log_objects(spec: TableSpec, original: Relation, closing: Sequence[str]) -> 
     )
     roles = sql.SQL(", ").join([sql.SQL("PUBLIC"), *map(sql.Identifier, closing)])
     old, new = (sql.SQL(", ").join(name(row, key) for key in keys) for row in ("old", "new"))
-    same = sql.SQL(" AND ").join(
-        sql.SQL("{} IS NOT DISTINCT FROM {}").format(name("old", key), name("new", key)) for key in keys
-    )
     function = sqlfile.template(
-        "capture_function", function=capture_name(spec), log=log(spec), old=old, new=new, same=same
+        "capture_function",
+        function=capture_name(spec),
+        log=log(spec),
+        old=old,
+        new=new,
+        same=_identical("old", "new", keys),
     )
     return [
         text(sql.SQL("CREATE TABLE {} ({}) WITH ({})").format(log(spec), columns, raw(LOG_STORAGE))),

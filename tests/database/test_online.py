@@ -155,6 +155,45 @@ def test_a_key_that_turns_from_null_to_a_value_and_back_may_be_drained_in_any_or
     assert ops.in_step(following, spec) == 70
 
 
+# What is captured
+
+
+FOREIGN_TYPE = """
+CREATE TYPE code;
+CREATE FUNCTION code_in(cstring) RETURNS code LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
+CREATE FUNCTION code_out(code) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'int4out';
+CREATE TYPE code (INPUT = code_in, OUTPUT = code_out, LIKE = int4);
+CREATE FUNCTION code_eq(code, code) RETURNS bool LANGUAGE internal IMMUTABLE STRICT AS 'int4eq';
+CREATE FUNCTION code_cmp(code, code) RETURNS int LANGUAGE internal IMMUTABLE STRICT AS 'btint4cmp';
+CREATE OPERATOR = (FUNCTION = code_eq, LEFTARG = code, RIGHTARG = code);
+CREATE OPERATOR CLASS code_ops DEFAULT FOR TYPE code USING btree AS OPERATOR 3 =, FUNCTION 1 code_cmp(code, code);
+"""
+
+
+def test_the_capture_needs_no_operator_of_the_keys_type(empty: Any, ops: Any) -> None:
+    """As those of an extension, which lie in a schema of their own: the application's UPDATE must not fail for want of one."""
+    with psycopg.connect(empty.superuser_conninfo, autocommit=True) as admin:
+        admin.execute(FOREIGN_TYPE)
+    ops.run(
+        empty,
+        "CREATE TABLE note (id code PRIMARY KEY, at timestamptz NOT NULL)",
+        "INSERT INTO note VALUES ('1', '2024-01-01')",
+    )
+    plan = ops.plan(empty, ops.online())
+    ops.carry_out(empty, replace(plan, steps=plan.steps[:3]))
+    ops.run(
+        empty,
+        "UPDATE note SET at = '2024-01-02'",
+        "UPDATE note SET at = at",
+        "UPDATE note SET id = '2'",
+        "DELETE FROM note",
+    )
+    logged = "SELECT string_agg(id || ' ' || at::date, ', ' ORDER BY ctid) FROM partitions.note_key_log"
+    assert ops.value(empty, logged) == (
+        "1 2024-01-01, 1 2024-01-02, 1 2024-01-02, 1 2024-01-02, 2 2024-01-02, 2 2024-01-02"
+    )
+
+
 # The pass itself
 
 
