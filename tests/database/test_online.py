@@ -237,3 +237,30 @@ def test_a_run_stopped_after_any_of_its_steps_is_completed_by_the_next(empty: An
         ops.follow(empty, spec)
         assert ops.in_step(empty, spec) == 20, begun.steps[-1].name
         assert ops.plan(empty, spec).steps == ()
+
+
+# What 03 says of it
+
+
+def test_rows_that_wait_and_rows_that_are_lost_are_told_apart_by_key(empty: Any, ops: Any) -> None:
+    """Names of columns that our own queries could use are no trouble."""
+    spec = ops.online()
+    ops.run(
+        empty,
+        "CREATE TABLE note (kind int, here text, at timestamptz NOT NULL, key int, in_log int, PRIMARY KEY (kind, here))",
+        "INSERT INTO note SELECT n, 'it''s \"' || n, '2024-01-31'::timestamptz + n * interval '1 day' FROM generate_series(0, 9) n",
+    )
+    ops.follow(empty, spec)
+    ops.run(
+        empty,
+        "UPDATE note SET key = 1 WHERE kind = 1",
+        "DELETE FROM note WHERE kind = 2",
+        "SET atlas_ops.writes = 'allowed'; DELETE FROM note_partitioned WHERE kind IN (1, 3)",
+        "SET atlas_ops.writes = 'allowed'; UPDATE note_partitioned SET key = 5 WHERE kind = 5",
+    )
+    proofs, differences = ops.compared(empty, spec)
+    assert [(proof.part, proof.waiting, proof.lost) for proof in proofs if not proof.same] == [("2024-02", 2, 2)]
+    assert [(found.part, found.key, found.kind) for found in differences] == [
+        ("2024-02", ("5", "it's \"5", "2024-02-05 00:00:00+00"), "differs"),
+        ("2024-02", ("3", "it's \"3", "2024-02-03 00:00:00+00"), "only in the original"),
+    ]
