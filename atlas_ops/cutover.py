@@ -398,7 +398,15 @@ class _Exchange:
                 f"SELECT set_config('{DRAINED_AT}', clock_timestamp()::text, true)",
                 text(sqlfile.template("log_is_empty", log=online.log(self.spec))),
                 text(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table)),
-                text(sqlfile.template("no_older_snapshot", setting=sql.Literal(DRAINED_AT))),
+                text(
+                    sqlfile.template(
+                        "no_older_snapshot",
+                        setting=sql.Literal(DRAINED_AT),
+                        schema=sql.Literal(self.spec.schema),
+                        table=sql.Literal(self.spec.name),
+                        locked=sql.Literal(text(table)),
+                    )
+                ),
                 *statements,
             ),
             lock="ACCESS EXCLUSIVE",
