@@ -396,7 +396,11 @@ class _Exchange:
             ),
             statements=(
                 f"SELECT set_config('{DRAINED_AT}', clock_timestamp()::text, true)",
-                text(sqlfile.template("log_is_empty", log=online.log(self.spec))),
+                text(
+                    sqlfile.template(
+                        "log_is_empty", log=online.log(self.spec), cure=sql.Literal(self._undrained(authority))
+                    )
+                ),
                 text(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table)),
                 text(
                     sqlfile.template(
@@ -414,6 +418,16 @@ class _Exchange:
             why="Older snapshots are waited for first, without a lock. Then writers wait while the last keys are drained, readers while the "
             f"tables change places: each lock is asked for at most {wait} ms, and given back at once where it does not come.",
             effect=Effect.CHANGES,
+        )
+
+    def _undrained(self, authority: str) -> str:
+        """What to do about keys that no drain can take: a row that shares a key with another one, of which what follows can hold one."""
+        keys = definition.names(online.key_columns(self.spec, self.original))
+        query = text(sql.SQL("SELECT DISTINCT {} FROM {};").format(keys, online.log(self.spec)))
+        written, follower = (self.spec.original_at, self.spec.partitioned_at)[:: 1 if authority == ORIGINAL else -1]
+        return (
+            f"Rows of {plainly(*written)} share a unique key of {plainly(*follower)}, which can hold one of them. Their keys: {query} "
+            "Change or delete all but one of each, then run again."
         )
 
     def _turned(self, authority: str, keys: Sequence[Constraint]) -> str:

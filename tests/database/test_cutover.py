@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from atlas_ops import cutover, exchange
+from atlas_ops.errors import AtlasError
 
 
 def wait_until(reached: Callable[[], bool], seconds: float = 20) -> None:
@@ -89,3 +90,39 @@ def test_a_snapshot_that_misses_the_last_drain_does_not_meet_the_exchanged_table
     assert seen == [1], "it was committed before the reader's snapshot"
     assert line.sqlstates == ("55P03",)
     assert ops.in_step(following, spec) == 71
+
+
+# The way back that is barred
+
+
+def test_two_rows_of_one_primary_key_bar_the_way_back_until_one_is_gone(
+    following: Any, ops: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The partitioned table allows them, the original cannot hold them."""
+    spec = ops.online()
+    ops.cut_over(following, spec)
+    ops.run(following, "INSERT INTO note (id, at) VALUES (5, '2024-02-20'), (101, '2024-01-01'), (102, '2024-01-02')")
+    drains = Between(monkeypatch)
+    with pytest.raises(AtlasError) as stop:
+        ops.roll_back(following, spec)
+    assert drains.number == 2, "it was tried once: the same keys would be left again"
+    assert stop.value.what == 'Step "roll back public.note": The tables are not in the state that it needs.'
+    assert stop.value.why == "55000 keys are left in the key log"
+    assert stop.value.next == (
+        "Rows of public.note share a unique key of partitions.note_retired, which can hold one of them. Their keys: "
+        'SELECT DISTINCT "id", "at" FROM "partitions"."note_key_log"; Change or delete all but one of each, then run again.'
+    )
+    # nothing is lost on either side, and the application goes on
+    assert ops.value(following, "SELECT array_agg(at::date::text ORDER BY at) FROM note WHERE id = 5") == [
+        "2024-01-04",
+        "2024-02-20",
+    ]
+    assert ops.value(following, "SELECT count(*) FROM partitions.note_retired WHERE id IN (5, 101, 102)") == 3
+    assert ops.value(following, "SELECT array_agg(id || ' ' || at::date) FROM partitions.note_key_log") == [
+        "5 2024-02-20"
+    ]
+    assert [(proof.waiting, proof.lost) for proof in ops.compared(following, spec)[0] if not proof.same] == [(1, 0)]
+    ops.run(following, "DELETE FROM note WHERE id = 5 AND at < '2024-02-01'")
+    ops.roll_back(following, spec)
+    assert ops.in_step(following, spec) == 72
+    assert ops.value(following, "SELECT at::date::text FROM note WHERE id = 5") == "2024-02-20"
