@@ -283,9 +283,11 @@ class _Builder:
             yield self._build(self._following())
         if state is None or not (state.captured or copied(self.snapshot)):
             yield self._capture(again=state is not None)
+        waiting = [part for part in self.parts if part.attachable and not self._attached(part)]
+        if waiting and state is not None and state.in_step:
+            yield self._stop_following()
         for part in self.parts:
             yield from self._copy_online(part)
-        waiting = [part for part in self.parts if part.attachable and not self._attached(part)]
         for part in waiting:
             yield self._attach(part, referenced="")
         for part in waiting:
@@ -367,6 +369,16 @@ class _Builder:
             "It appends and does nothing else. TRUNCATE is refused meanwhile. Off again: "
             + "; ".join(online.release(spec.original_at))
             + ".",
+        )
+
+    def _stop_following(self) -> Step:
+        return Step(
+            name=f"add partitions to {self.target_said}",
+            statements=(online.fence(self.spec, online.ORIGINAL), online.set_state(self.spec, "in_step = false")),
+            lock="ROW SHARE",
+            on="our own objects only",
+            why="Keys wait in the log until the new partitions are attached: a drain before that would put their rows into the default "
+            "partition, or miss one that was deleted.",
         )
 
     def _begin_following(self) -> Step:

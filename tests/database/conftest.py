@@ -178,10 +178,14 @@ class Operations:
         """Without a red check, as 10 does it, and nothing left to do."""
         return self._exchange(db, spec, cutover.plan_roll_back)
 
-    def _exchange(self, db: Any, spec: TableSpec, planned: Callable[[TableSpec, Snapshot], Plan]) -> tuple[Line, ...]:
+    def bars(self, db: Any, spec: TableSpec) -> list[str]:
+        """The names of the red checks of an exchange."""
         found = self.placed(db, spec)
-        assert [check for check in cutover.checks(*found) if check.severity is Severity.STOP] == []
-        lines = self.carry_out(db, planned(*found))
+        return [check.name for check in cutover.checks(*found) if check.severity is Severity.STOP]
+
+    def _exchange(self, db: Any, spec: TableSpec, planned: Callable[[TableSpec, Snapshot], Plan]) -> tuple[Line, ...]:
+        assert self.bars(db, spec) == []
+        lines = self.carry_out(db, planned(*self.placed(db, spec)))
         assert planned(*self.placed(db, spec)).steps == ()
         return lines
 
