@@ -199,16 +199,21 @@ def plan_migration(
     `rows` (label of a part → rows) only feeds the progress shown. `install`: with our own database objects, which several
     tables share. The preflight's red checks must have passed: this function decides how, not whether.
     """
-    original = _original(snapshot)
-    builder = _Builder(spec, snapshot, original, as_of, rows or {})
     installing = install_step(snapshot.installed) if install else None
     steps = [*([installing] if installing else [])]
-    ways = {
-        "online": builder.online,
-        "by_partition": builder.by_partition,
-        "single_transaction": builder.single_transaction,
-    }
-    steps += ways[spec.copy]()
+    state = snapshot.online
+    if state is not None and state.authority == online.PARTITIONED:
+        # nothing is copied any more; the original is brought in step, as long as it is there
+        if state.in_step and state.log_rows and snapshot.original is not None:
+            steps.append(drain_step(spec, snapshot.original, online.PARTITIONED, state.log_rows))
+    else:
+        builder = _Builder(spec, snapshot, _original(snapshot), as_of, rows or {})
+        ways = {
+            "online": builder.online,
+            "by_partition": builder.by_partition,
+            "single_transaction": builder.single_transaction,
+        }
+        steps += ways[spec.copy]()
     return plan_for(STAGE, spec, snapshot.server, steps, f"{spec.table}: {len(steps)} steps.", workers=spec.workers)
 
 
@@ -276,8 +281,6 @@ class _Builder:
         state = self.snapshot.online
         if state is None and self.snapshot.partitioned is not None:
             yield from self.by_partition()  # a copy that was begun without a capture cannot be given one afterwards
-            return
-        if state is not None and state.authority == online.PARTITIONED:
             return
         if state is None:
             yield self._build(self._following())

@@ -17,6 +17,7 @@ import pytest
 
 from atlas_ops import cutover, exchange
 from atlas_ops.errors import AtlasError
+from atlas_ops.stages.apply_migration import ApplyMigration
 
 
 def wait_until(reached: Callable[[], bool], seconds: float = 20) -> None:
@@ -202,3 +203,21 @@ def test_a_client_killed_under_the_lock_leaves_everything_as_it_was(following: A
     assert ops.log_rows(following, ops.online()) == 1
     ops.cut_over(following, ops.online())
     assert ops.in_step(following, ops.online()) == 71
+
+
+# After the cut-over
+
+
+def test_02_brings_the_original_in_step_after_the_cut_over_and_has_nothing_to_do_once_it_is_retired(
+    following: Any, ops: Any, enter: Any
+) -> None:
+    """The reverse log would grow for ever otherwise: 02 is what the scheduler runs."""
+    ops.cut_over(following, ops.online())
+    assert enter(ApplyMigration, following).report().verdict == "nothing_to_do"
+    ops.run(following, "INSERT INTO note VALUES (101, '2024-01-20')", "DELETE FROM note WHERE id < 10")
+    run = enter(ApplyMigration, following, confirm="additive")
+    run.execute(run.plan_migration())
+    assert [(line.step, line.rows) for line in run.lines] == [("drain into partitions.note_retired", 21)]
+    assert ops.in_step(following, ops.online()) == 62
+    ops.carry_out(following, cutover.plan_retire(*ops.placed(following, ops.online())))
+    assert enter(ApplyMigration, following).report().verdict == "nothing_to_do"
