@@ -180,7 +180,10 @@ TO_PARTITIONED = {
         *moved(COPY, COPY, VALUED, S_NULL, T_NULL, f'{T_NULL} AND "t"."at" = "s"."at"', stays='"s"."id" = "b"."id"'),
     ],
 }
-IS_VALUED = f'{S} *= (SELECT ROW("id", coalesce("at", (edited)), "body")::record FROM (SELECT "t"."id", "t"."at", "t"."body") AS o ("id", "at", "body"))'
+IS_VALUED = (
+    f'{S} *= (SELECT ROW("id", coalesce("at", (edited)), "body")::record FROM (SELECT "t"."id", "t"."at", "t"."body") '
+    'AS o ("id", "at", "body"))'
+)
 
 
 def moved_back(here: str, removable: str, same: str) -> list[str]:
