@@ -346,8 +346,8 @@ class _Exchange:
             *self._live_triggers(after.partitioned_at, self.original),
             *self._publications(),
             *online.capture(spec, after.partitioned_at),
-            online.guard(spec, after.partitioned_at),
-            *([] if self.renames else [online.follows(after.original_at)]),
+            *online.guard(spec, after.partitioned_at),
+            *([] if self.renames else online.follows(after.original_at)),
             *self._registered(ready=not keys),
             online.set_state(spec, self._turned(PARTITIONED, keys)),
         ]
@@ -367,8 +367,8 @@ class _Exchange:
             *self._live_triggers(after.original_at, self.partitioned),
             *self._publications(),
             *online.capture(spec, after.original_at),
-            online.guard(spec, after.original_at),
-            online.follows(after.partitioned_at),
+            *online.guard(spec, after.original_at),
+            *online.follows(after.partitioned_at),
             *self._registered(ready=True),
             online.set_state(spec, self._turned(ORIGINAL, keys)),
         ]

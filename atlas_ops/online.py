@@ -118,9 +118,9 @@ def capture(spec: TableSpec, table: tuple[str, str]) -> list[str]:
                 name(CAPTURE), raw("AFTER INSERT OR UPDATE OR DELETE"), at, raw("ROW"), capture_name(spec)
             )
         ),
-        text(sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(at, name(CAPTURE))),
+        _always(table, CAPTURE),
         text(sql.SQL(create).format(name(NO_TRUNCATE), raw("BEFORE TRUNCATE"), at, raw("STATEMENT"), refuse)),
-        text(sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(at, name(NO_TRUNCATE))),
+        _always(table, NO_TRUNCATE),
     ]
 
 
@@ -134,17 +134,20 @@ def drop_trigger(table: tuple[str, str], trigger: str) -> str:
     return text(sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(name(trigger), name(*table)))
 
 
-def follows(table: tuple[str, str]) -> str:
-    """A table that only follows refuses to be written by anybody but the drain."""
-    return text(
-        sql.SQL(
-            "CREATE TRIGGER {} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {} FOR EACH STATEMENT "
-            "EXECUTE FUNCTION atlas_ops.refuse_write()"
-        ).format(name(FOLLOWS), name(*table))
+def follows(table: tuple[str, str]) -> list[str]:
+    """A table that only follows refuses to be written by anybody but the drain, in replica role too."""
+    create = sql.SQL(
+        "CREATE TRIGGER {} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {} FOR EACH STATEMENT "
+        "EXECUTE FUNCTION atlas_ops.refuse_write()"
     )
+    return [text(create.format(name(FOLLOWS), name(*table))), _always(table, FOLLOWS)]
 
 
-def guard(spec: TableSpec, table: tuple[str, str]) -> str:
+def _always(table: tuple[str, str], trigger: str) -> str:
+    return text(sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(name(*table), name(trigger)))
+
+
+def guard(spec: TableSpec, table: tuple[str, str]) -> list[str]:
     """The guard on the table that is used from now on: 40001 for a snapshot that does not see the last drain, whose transaction is known
     only when this runs."""
     create = text(
@@ -152,14 +155,13 @@ def guard(spec: TableSpec, table: tuple[str, str]) -> str:
             name(GUARD), name(*table)
         )
     )
-    return text(
-        sql.SQL("DO $do$ BEGIN EXECUTE {} || format({}, (SELECT drained_xid FROM {} WHERE {})); END $do$").format(
-            sql.Literal(create),
-            sql.Literal("EXECUTE FUNCTION atlas_ops.refuse_old_snapshot(%L)"),
-            raw(STATE),
-            _row(spec),
-        )
+    made = sql.SQL("DO $do$ BEGIN EXECUTE {} || format({}, (SELECT drained_xid FROM {} WHERE {})); END $do$").format(
+        sql.Literal(create),
+        sql.Literal("EXECUTE FUNCTION atlas_ops.refuse_old_snapshot(%L)"),
+        raw(STATE),
+        _row(spec),
     )
+    return [text(made), _always(table, GUARD)]
 
 
 # -- the state

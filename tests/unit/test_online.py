@@ -244,15 +244,17 @@ def test_the_fence_tells_direction_names_and_strength() -> None:
 
 
 def test_guards_and_the_state_word_for_word() -> None:
-    assert online.guard(spec(), ("public", "note")) == (
+    assert online.guard(spec(), ("public", "note")) == [
         'DO $do$ BEGIN EXECUTE \'CREATE TRIGGER "atlas_ops_guard" BEFORE INSERT OR UPDATE OR DELETE ON "public"."note" FOR EACH STATEMENT \' '
         "|| format('EXECUTE FUNCTION atlas_ops.refuse_old_snapshot(%L)', (SELECT drained_xid FROM atlas_ops.online_copy "
-        "WHERE schema_name = 'public' AND table_name = 'note')); END $do$"
-    )
-    assert online.follows(("public", "note_partitioned")) == (
+        "WHERE schema_name = 'public' AND table_name = 'note')); END $do$",
+        'ALTER TABLE "public"."note" ENABLE ALWAYS TRIGGER "atlas_ops_guard"',
+    ]
+    assert online.follows(("public", "note_partitioned")) == [
         'CREATE TRIGGER "atlas_ops_follows" BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON "public"."note_partitioned" '
-        "FOR EACH STATEMENT EXECUTE FUNCTION atlas_ops.refuse_write()"
-    )
+        "FOR EACH STATEMENT EXECUTE FUNCTION atlas_ops.refuse_write()",
+        'ALTER TABLE "public"."note_partitioned" ENABLE ALWAYS TRIGGER "atlas_ops_follows"',
+    ]
     row = "WHERE schema_name = 'public' AND table_name = 'it''s'"
     quoted = spec(table='"it\'s"')
     assert (
