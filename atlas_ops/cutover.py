@@ -347,7 +347,7 @@ class _Exchange:
             *self._publications(),
             *online.capture(spec, after.partitioned_at),
             *online.guard(spec, after.partitioned_at),
-            *([] if self.renames else online.follows(after.original_at)),
+            *online.follows(after.original_at),
             *self._registered(ready=not keys),
             online.set_state(spec, self._turned(PARTITIONED, keys)),
         ]

@@ -221,3 +221,11 @@ def test_02_brings_the_original_in_step_after_the_cut_over_and_has_nothing_to_do
     assert ops.in_step(following, ops.online()) == 62
     ops.carry_out(following, cutover.plan_retire(*ops.placed(following, ops.online())))
     assert enter(ApplyMigration, following).report().verdict == "nothing_to_do"
+
+
+def test_the_retired_table_refuses_to_be_written(following: Any, ops: Any) -> None:
+    """A view that is bound to it, or somebody who knows its name: the next drain would undo what they wrote."""
+    ops.cut_over(following, ops.online())
+    with following.connect() as conn, pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as error:
+        conn.execute("DELETE FROM partitions.note_retired")
+    assert "follows another table" in str(error.value)
