@@ -24,9 +24,8 @@ class ExplainAnalysis(Run):
 
     @cached_property
     def _results(self) -> tuple[QueryResult, ...]:
-        self.migrated()
         jobs = []
-        for spec in self.specs:
+        for spec, *_ in self.migrated():
             if spec.workload:
                 jobs.append((spec, workload.load(Path(spec.workload)).of(spec)))
         if not any(queries for _, queries in jobs):

@@ -21,6 +21,9 @@ from atlas_ops import cutover, exchange, execute, online
 from atlas_ops.errors import AtlasError
 from atlas_ops.stages.apply_migration import ApplyMigration
 from atlas_ops.stages.cut_over import CutOver
+from atlas_ops.stages.explain_analysis import ExplainAnalysis
+from atlas_ops.stages.inspect_partitions import InspectPartitions
+from atlas_ops.stages.plan_archive import PlanArchive
 from atlas_ops.stages.roll_back import RollBack
 from atlas_ops.stages.verify_counts import VerifyCounts
 from tests.database.conftest import FOLLOWED
@@ -767,3 +770,28 @@ def test_no_role_of_the_application_gets_at_anything_of_ours_at_any_stage(follow
             "INSERT INTO note (id) VALUES (1)",
         ):
             assert refused(following, f"SET ROLE anon; {denied}") == "42501"
+
+
+# The other stages
+
+
+def test_the_other_stages_find_both_tables_after_the_cut_over_and_do_without_one_once_it_is_retired(
+    following: Any, ops: Any, enter: Any, tmp_path: Path
+) -> None:
+    spec = ops.online()
+    queries = tmp_path / "note.yml"
+    queries.write_text(
+        "queries:\n  - name: all\n    description: Every row.\n    table: note\n    sql: SELECT * FROM {table}\n"
+    )
+    ops.cut_over(following, spec)
+    [measured] = enter(ExplainAnalysis, following, workload=str(queries))._results
+    assert measured.original.figures and measured.partitioned.figures, "both sides were asked"
+    assert enter(VerifyCounts, following).report().verdict == "ok"
+    ops.carry_out(following, cutover.plan_retire(*ops.placed(following, spec)))
+    inspected, archived = (enter(stage, following, keep=1) for stage in (InspectPartitions, PlanArchive))
+    inspected.findings()
+    archived.plan_archive()
+    assert [run.report().verdict for run in (inspected, archived)] == ["ok", "nothing_to_do"]
+    for read in (enter(VerifyCounts, following).report, enter(CutOver, following).proof):
+        with pytest.raises(AtlasError, match="The original of note is gone"):
+            read()
