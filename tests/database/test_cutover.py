@@ -795,3 +795,31 @@ def test_the_other_stages_find_both_tables_after_the_cut_over_and_do_without_one
     for read in (enter(VerifyCounts, following).report, enter(CutOver, following).proof):
         with pytest.raises(AtlasError, match="The original of note is gone"):
             read()
+
+
+def test_names_with_quotes_and_the_like_go_there_and_back(empty: Any, ops: Any) -> None:
+    table = "'my ''schema'''.'it`s ''a'' %s {t} $1 note'".replace("'", '"').replace("`", "'")
+    key = "'at ''%I'' {k} `x`'".replace("'", '"').replace("`", "'")
+    spec = ops.online(table=table, partition_key=key, partition_schema='"parts; -- "')
+    ops.run(
+        empty,
+        'CREATE SCHEMA "my ""schema"""',
+        'CREATE TABLE author ("i ""d" int PRIMARY KEY)',
+        "INSERT INTO author SELECT generate_series(1, 9)",
+        f"""CREATE TABLE {table} ("I'd" int PRIMARY KEY, {key} timestamptz NOT NULL, "%" int CONSTRAINT "f %k" REFERENCES author, "{{}}" text)""",
+        f"INSERT INTO {table} SELECT n, '2023-12-30'::timestamptz + n * interval '1 day', 1 + n % 9 FROM generate_series(1, 70) n",
+        f'CREATE TRIGGER "t % {{}}" BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
+    )
+    before = lines_of(ops, empty)
+    ops.follow(empty, spec)
+    for number, way in enumerate((ops.cut_over, ops.roll_back)):
+        ops.run(
+            empty,
+            f"""UPDATE {table} SET {key} = {key} + interval '1 month' WHERE "%" = 5""",
+            f"""DELETE FROM {table} WHERE "%" = {6 + number}""",
+        )
+        assert ops.log_rows(empty, spec) > 10
+        way(empty, spec)
+        assert ops.in_step(empty, spec) == ops.value(empty, f"SELECT count(*) FROM {table}")
+    ops.carry_out(empty, cutover.plan_abandon(*ops.placed(empty, spec)))
+    assert lines_of(ops, empty) == before
