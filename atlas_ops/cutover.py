@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from psycopg import sql
 
@@ -26,6 +27,10 @@ CUT_OVER, ROLL_BACK = "cut_over", "roll_back"
 LONGEST_WAIT_MS = 500  # for all locks of an exchange together: below deadlock_timeout (1 s), so that nobody else is chosen as its victim
 STATEMENT_MS = 2_000  # of an exchange: a hung drain gives way to the application
 IDLE_MS = 3_000  # and a hung client loses its lock
+END_RUNS = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user "
+    "AND pid <> pg_backend_pid() AND (starts_with(application_name, 'atlas_ops apply') OR starts_with(application_name, 'atlas_ops drain'))"
+)
 DRAINED_AT = "atlas_ops.drained_at"  # a setting of the transaction: when the drain had committed
 LONG_LOG = 100_000  # keys: a drain of seconds, which belongs before the exchange and not into it
 
@@ -120,8 +125,9 @@ def plan_roll_back(spec: TableSpec, snapshot: Snapshot) -> Plan:
     elif unvalidated:
         were_valid = {fk.name for fk in _kept(state) if fk.validated}
         unvalidated = [fk for fk in unvalidated if fk.name in were_valid]
-    for fk in unvalidated:
-        steps.append(_validate(_plain(spec).original_at, fk, f"check foreign key {fk.name}"))
+    if unvalidated:
+        at = _plain(spec).original_at
+        steps.append(_validate(at, unvalidated, f"check foreign keys of {plainly(*at)}"))
     return plan_for(ROLL_BACK, spec, snapshot.server, steps)
 
 
@@ -134,7 +140,7 @@ def plan_drain(spec: TableSpec, snapshot: Snapshot) -> Plan:
 
 def plan_switch_off(spec: TableSpec, snapshot: Snapshot) -> Plan:
     """The kill switch: the capture goes in one short transaction, and the application is as it was before. The copy stays, and is stale."""
-    return plan_for(ROLL_BACK, spec, snapshot.server, [_switch_off(spec, snapshot)])
+    return replace(plan_for(ROLL_BACK, spec, snapshot.server, [_switch_off(spec, snapshot, now=True)]), alone=False)
 
 
 def plan_abandon(spec: TableSpec, snapshot: Snapshot) -> Plan:
@@ -221,10 +227,12 @@ def _not_valid(fk: Constraint) -> str:
     return fk.definition.removesuffix(" NOT VALID") + " NOT VALID"
 
 
-def _validate(table: tuple[str, str], fk: Constraint, step: str, lane: str = "") -> Step:
+def _validate(table: tuple[str, str], keys: Sequence[Constraint], step: str, lane: str = "") -> Step:
     return Step(
         name=step,
-        statements=(text(sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(name(*table), name(fk.name))),),
+        statements=tuple(
+            text(sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(name(*table), name(fk.name))) for fk in keys
+        ),
         lock="SHARE UPDATE EXCLUSIVE",
         on=plainly(*table),
         why="The rows are those that were valid before: this only says so in the catalog, without blocking a writer.",
@@ -234,12 +242,10 @@ def _validate(table: tuple[str, str], fk: Constraint, step: str, lane: str = "")
 
 def _finish_foreign_keys(spec: TableSpec, snapshot: Snapshot, keys: Sequence[Constraint]) -> Iterator[Step]:
     """Each partition's foreign keys are validated, then merged into the partitioned table's own, which reads no row then."""
-    for partition in _attached(snapshot):
-        for fk in keys:
-            if fk.validated:
-                yield _validate(
-                    (partition.schema, partition.name), fk, f"check {fk.name} of {partition.name}", lane=partition.name
-                )
+    valid = [fk for fk in keys if fk.validated]
+    for partition in _attached(snapshot) if valid else []:
+        step = f"check foreign keys of {partition.name}"
+        yield _validate((partition.schema, partition.name), valid, step, lane=partition.name)
     target = name(*spec.partitioned_at)
     referenced = ", ".join(sorted({fk.referenced for fk in keys if fk.referenced}))
     yield Step(
@@ -271,11 +277,13 @@ def _ready(spec: TableSpec, ready: str) -> str:
     )
 
 
-def _switch_off(spec: TableSpec, snapshot: Snapshot) -> Step:
+def _switch_off(spec: TableSpec, snapshot: Snapshot, *, now: bool = False) -> Step:
+    """`now`: runs of ours that are copying or draining, and whose locks it would wait for, are ended first."""
     in_use = spec.partitioned_at if turned(snapshot) else spec.original_at
     return Step(
         name=f"switch off the capture of {plainly(*in_use)}",
         statements=(
+            *([END_RUNS] if now else []),
             *online.release(in_use),
             online.drop_trigger(in_use, online.GUARD),
             online.set_state(spec, "in_step = false"),

@@ -49,7 +49,7 @@ ROOMS = {
         pure=False,
     ),
     "doors": _room(
-        "stages run runner cli __init__ __main__",
+        "stages following run runner cli __init__ __main__",
         *("words", "calendar", "parameters", "decisions", "reading and writing", "doors"),
         pure=False,
     ),
