@@ -65,6 +65,16 @@ def checks(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
             spec, "in step", "Not every row is copied yet.", "The copy of some partitions was interrupted.",
             "02 Apply migration finishes it.",
         )  # fmt: skip
+    sides = [
+        {column.name: column.type for column in side.columns} for side in (snapshot.original, snapshot.partitioned)
+    ]
+    if sides[0] != sides[1]:
+        differ = sorted(name for name in sides[0].keys() | sides[1].keys() if sides[0].get(name) != sides[1].get(name))
+        yield _stop(
+            spec, "columns", f"Both tables do not have the same columns: {', '.join(differ)}.",
+            "One of them was altered since the copy was made; what is in that column would be lost.",
+            "Alter the other one in the same way, then log its rows again (03 Verify counts); or abandon the copy and begin again.",
+        )  # fmt: skip
     if state.log_rows > LONG_LOG:
         yield Check(
             Severity.WARN, spec.name, "key log", f"{state.log_rows:,} keys wait in the key log.",
