@@ -39,7 +39,7 @@ ROOMS = {
     "calendar": _room("bounds", "words"),
     "parameters": _room("spec workload yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
-        "sqlfile plan report definition migration preflight forecast verify partitions inspection archive explain "
+        "sqlfile plan report definition repoint migration preflight forecast verify partitions inspection archive explain "
         "health tables charts views",
         *("words", "calendar", "parameters", "decisions"),
     ),
