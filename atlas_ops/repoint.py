@@ -160,7 +160,11 @@ def _bound(spec: TableSpec, binding: Binding, leaving: Relation, coming: Relatio
         return ["CREATE OR REPLACE " + made.removeprefix("CREATE ")]
     if binding.kind == "default":
         return [
-            text(sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}").format(at, name(binding.member), raw(made)))
+            text(
+                sql.SQL("ALTER TABLE ONLY {} ALTER COLUMN {} SET DEFAULT {}").format(
+                    at, name(binding.member), raw(made)
+                )
+            )
         ]
     if own:
         made = next(

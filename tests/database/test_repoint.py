@@ -32,7 +32,7 @@ COMMENT ON INDEX {i} IS 'by body';
 COMMENT ON CONSTRAINT {p} ON {t} IS '@graphql({"name": "it''s"})';
 INSERT INTO {t} (at, body) SELECT '2024-01-01'::timestamptz + g * interval '1 day', 'b' || g FROM generate_series(1, 40) g;
 """
-NAMES = ["messages", 'M"s %s {x} \'q\'', "Ä" * 25 + "x"]  # the last is as long as its partitioned table's may be
+NAMES = ["messages", "M\"s %s {x} 'q'", "Ä" * 25 + "x"]  # the last is as long as its partitioned table's may be
 LONG = '"' + "Ö" * 30 + '\'"" "'  # 63 bytes
 
 
@@ -98,8 +98,12 @@ class Pair:
         if leaving.table.kind == "r":
             moves = [
                 sql.SQL("ALTER TABLE {} RENAME TO {}").format(here, name(self.retired)),
-                sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(name(spec.schema, self.retired), name(spec.partition_schema)),
-                sql.SQL("ALTER TABLE {} RENAME TO {}").format(name(spec.schema, spec.partitioned_name), name(spec.name)),
+                sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(
+                    name(spec.schema, self.retired), name(spec.partition_schema)
+                ),
+                sql.SQL("ALTER TABLE {} RENAME TO {}").format(
+                    name(spec.schema, spec.partitioned_name), name(spec.name)
+                ),
             ]
         else:
             moves = [
@@ -109,7 +113,11 @@ class Pair:
             ]
         return [
             *repoint.locks(leaving, coming),
-            text(sql.SQL("LOCK TABLE {}, {} IN ACCESS EXCLUSIVE MODE").format(here, name(coming.table.schema, coming.table.name))),
+            text(
+                sql.SQL("LOCK TABLE {}, {} IN ACCESS EXCLUSIVE MODE").format(
+                    here, name(coming.table.schema, coming.table.name)
+                )
+            ),
             *repoint.before_exchange(spec, leaving, coming),
             *(text(move) for move in moves),
             *repoint.at_exchange(spec, leaving, coming),
@@ -176,13 +184,13 @@ def test_views_read_the_table_in_use_and_keep_all_that_is_theirs(empty: Any, ops
         empty,
         NAMES[1],
         "CREATE VIEW v AS SELECT * FROM {t}",
-        "CREATE VIEW invoker WITH (security_invoker = true) AS SELECT m.id, m.body, count(*) OVER () AS \"n of\" FROM {t} m",
+        'CREATE VIEW invoker WITH (security_invoker = true) AS SELECT m.id, m.body, count(*) OVER () AS "n of" FROM {t} m',
         "CREATE VIEW barrier WITH (security_barrier = on) AS SELECT body, id FROM {t} WHERE id < 9",
         "CREATE VIEW checked AS SELECT id, body FROM {t} WHERE id < 9 WITH CASCADED CHECK OPTION",
         "CREATE VIEW locally WITH (check_option = local, security_barrier) AS SELECT id, body FROM checked WHERE id < 5",
         "CREATE RECURSIVE VIEW up (id, body) AS SELECT id, body FROM {t} WHERE id = 1 "
         "UNION ALL SELECT m.id, m.body FROM {t} m JOIN up ON m.parent = up.id",
-        "CREATE VIEW above AS SELECT v.*, invoker.\"n of\" FROM v JOIN invoker USING (id) JOIN {t} AS \"T\" USING (id)",
+        'CREATE VIEW above AS SELECT v.*, invoker."n of" FROM v JOIN invoker USING (id) JOIN {t} AS "T" USING (id)',
         "CREATE VIEW onlyabove AS SELECT * FROM v",
         f"CREATE VIEW {LONG} AS SELECT body AS {LONG}, id FROM {{t}} GROUP BY id, body, at HAVING count(*) > 0",
         "CREATE FUNCTION into_it() RETURNS trigger LANGUAGE plpgsql AS "
@@ -190,8 +198,8 @@ def test_views_read_the_table_in_use_and_keep_all_that_is_theirs(empty: Any, ops
         "CREATE VIEW instead AS SELECT id, body, at::date FROM {t}",
         "CREATE TRIGGER t INSTEAD OF UPDATE ON instead FOR EACH ROW EXECUTE FUNCTION into_it()",
         "CREATE VIEW ruled AS SELECT id, body, now() FROM {t}",
-        "CREATE RULE \"R\"\"u\" AS ON UPDATE TO ruled DO INSTEAD UPDATE {t} SET body = NEW.body WHERE id = OLD.id",
-        "COMMENT ON RULE \"R\"\"u\" ON ruled IS 'r'",
+        'CREATE RULE "R""u" AS ON UPDATE TO ruled DO INSTEAD UPDATE {t} SET body = NEW.body WHERE id = OLD.id',
+        'COMMENT ON RULE "R""u" ON ruled IS \'r\'',
         "ALTER VIEW v ALTER COLUMN at SET DEFAULT '2024-02-02'",
         "COMMENT ON VIEW v IS 'it''s a view'",
         "COMMENT ON COLUMN v.body IS 'c'",
@@ -240,7 +248,7 @@ def test_policies_of_other_tables_ask_the_table_in_use(empty: Any, ops: Any, cal
         empty,
         called,
         'CREATE TABLE "O" (id bigint, "b" text)',
-        'INSERT INTO "O" SELECT 1, \'original\' UNION ALL SELECT 1, \'partitioned\'',
+        "INSERT INTO \"O\" SELECT 1, 'original' UNION ALL SELECT 1, 'partitioned'",
         'ALTER TABLE "O" ENABLE ROW LEVEL SECURITY',
         f'CREATE POLICY {LONG} ON "O" AS PERMISSIVE FOR ALL TO anon USING (EXISTS (SELECT FROM {{t}} m WHERE m.id = "O".id AND m.body = b)) '
         "WITH CHECK (b IN (SELECT body FROM {t}))",
@@ -254,7 +262,7 @@ def test_policies_of_other_tables_ask_the_table_in_use(empty: Any, ops: Any, cal
         if pair.value("SELECT body FROM {t} WHERE id = 1") != table:
             pair.exchange()
         for role in ("anon", "authenticated"):
-            assert as_role(pair, role, 'SELECT string_agg(b, \',\') FROM "O"') == table
+            assert as_role(pair, role, "SELECT string_agg(b, ',') FROM \"O\"") == table
         as_role(pair, "anon", f"INSERT INTO \"O\" VALUES (1, '{table}')")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             as_role(pair, "anon", f"INSERT INTO \"O\" VALUES (1, '{other}')")
@@ -283,7 +291,9 @@ def test_a_policy_of_the_table_that_asks_the_table_itself(empty: Any, ops: Any) 
     assert as_role(pair, "anon", "UPDATE {t} SET parent = 1 WHERE id = 1 RETURNING body") == "original"
     after = pair.dump()
     changed = [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
-    assert changed == [("   FROM public.messages m", "   FROM public.messages_partitioned m")]  # the copy asks the copy now
+    assert changed == [
+        ("   FROM public.messages m", "   FROM public.messages_partitioned m")
+    ]  # the copy asks the copy now
 
 
 def test_rules_of_other_tables_act_on_the_table_in_use(empty: Any, ops: Any) -> None:
@@ -314,8 +324,8 @@ def test_functions_whose_body_is_sql_and_defaults_of_other_tables(empty: Any, op
         ops,
         empty,
         NAMES[1],
-        f"CREATE FUNCTION {LONG}(\"N\" bigint DEFAULT 1) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public "
-        "BEGIN ATOMIC SELECT body FROM {t} WHERE id = \"N\"; END",
+        f'CREATE FUNCTION {LONG}("N" bigint DEFAULT 1) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public '
+        'BEGIN ATOMIC SELECT body FROM {t} WHERE id = "N"; END',
         f"COMMENT ON FUNCTION {LONG} IS '$function$'",
         f"REVOKE ALL ON FUNCTION {LONG} FROM PUBLIC",
         f"GRANT EXECUTE ON FUNCTION {LONG} TO anon",
@@ -376,12 +386,10 @@ def test_numbers_go_on_under_the_same_names(empty: Any, ops: Any, called: str) -
         ops,
         empty,
         called,
-        "ALTER TABLE {t} RENAME COLUMN n TO \"N\"\"\"",
+        'ALTER TABLE {t} RENAME COLUMN n TO "N"""',
         "ALTER TABLE {t} ALTER COLUMN id SET MAXVALUE 5000 SET CACHE 7",
     )
-    serial, identity = (
-        pair.value(f"SELECT pg_get_serial_sequence({{l}}, '{column}')") for column in ('N"', "id")
-    )
+    serial, identity = (pair.value(f"SELECT pg_get_serial_sequence({{l}}, '{column}')") for column in ('N"', "id"))
     pair.run(
         f"GRANT USAGE, SELECT ON SEQUENCE {identity} TO anon, authenticated WITH GRANT OPTION",
         f"GRANT UPDATE ON SEQUENCE {identity} TO anon",
@@ -467,17 +475,17 @@ def test_indexes_and_constraints_are_called_as_before(empty: Any, ops: Any, call
         ops,
         empty,
         called,
-        "CREATE INDEX \"on USING ON\" ON {t} (parent DESC, body) WHERE parent IS NOT NULL",
+        'CREATE INDEX "on USING ON" ON {t} (parent DESC, body) WHERE parent IS NOT NULL',
         "CREATE INDEX ON {t} (body)",
-        "ALTER TABLE {t} ADD CONSTRAINT \"Un\"\"ique\" UNIQUE (parent, at)",
+        'ALTER TABLE {t} ADD CONSTRAINT "Un""ique" UNIQUE (parent, at)',
         "CREATE TABLE other (id bigint PRIMARY KEY)",
         "ALTER TABLE {t} ADD CONSTRAINT fk FOREIGN KEY (parent) REFERENCES other",
         "COMMENT ON CONSTRAINT fk ON {t} IS '@fk'",
         "CREATE POLICY p ON {t} USING (true)",
         "COMMENT ON POLICY p ON {t} IS '@p'",
         "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
-        "CREATE TRIGGER \"T\"\"\" BEFORE INSERT ON {t} FOR EACH ROW EXECUTE FUNCTION touch()",
-        "COMMENT ON TRIGGER \"T\"\"\" ON {t} IS '@t'",
+        'CREATE TRIGGER "T""" BEFORE INSERT ON {t} FOR EACH ROW EXECUTE FUNCTION touch()',
+        'COMMENT ON TRIGGER "T""" ON {t} IS \'@t\'',
         indexes=[["at"]],
     )
     told = (
@@ -494,7 +502,9 @@ def test_indexes_and_constraints_are_called_as_before(empty: Any, ops: Any, call
     wanted = fit(f"{pair.spec.partitioned_name}_at_idx")
     between = [line for line in pair.value(told).splitlines() if wanted.replace('"', '""') not in line]
     assert between == before.splitlines()
-    pair.run("INSERT INTO {t} (id, at) VALUES (1, '2024-01-02') ON CONFLICT ON CONSTRAINT {p} DO UPDATE SET body = 'upserted'")
+    pair.run(
+        "INSERT INTO {t} (id, at) VALUES (1, '2024-01-02') ON CONFLICT ON CONSTRAINT {p} DO UPDATE SET body = 'upserted'"
+    )
     assert pair.value("SELECT body FROM {t} WHERE id = 1") == "upserted"
     pair.exchange()
     assert pair.after() == ()
@@ -526,7 +536,10 @@ def test_the_table_in_use_is_published_and_the_other_one_is_not(empty: Any, ops:
         f"CREATE PUBLICATION {LONG} FOR TABLE {{t}} WITH (publish = 'insert')",
     )
     dumped = pair.dump()
-    members = "SELECT string_agg(pubname || ' ' || tablename || coalesce(rowfilter, '-') || attnames::text, ';' ORDER BY 1) FROM pg_publication_tables"
+    members = (
+        "SELECT string_agg(pubname || ' ' || tablename || coalesce(rowfilter, '-') || attnames::text, ';' ORDER BY 1) "
+        "FROM pg_publication_tables"
+    )
     root = f"{members} WHERE pubname = 'supabase_realtime'"
     before = pair.value(root)
     assert before is not None
@@ -538,7 +551,12 @@ def test_the_table_in_use_is_published_and_the_other_one_is_not(empty: Any, ops:
     assert pair.dump() == dumped
     pair.spec = ops.spec(table=pair.spec.table, until="2024-03-01", publications="leave")
     pair.exchange()
-    assert pair.value("SELECT count(*) FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid WHERE c.relkind = 'r'") == 2
+    assert (
+        pair.value(
+            "SELECT count(*) FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid WHERE c.relkind = 'r'"
+        )
+        == 2
+    )
     assert {check.severity for check in pair.checks() if check.name == "publication"} == set()
     pair.exchange()
     assert {check.severity for check in pair.checks() if check.name == "publication"} == {Severity.WARN}
@@ -556,13 +574,13 @@ def test_materialized_views_are_filled_beside_the_old_ones_and_exchanged(empty: 
         "CREATE SCHEMA api",
         "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO anon",
         f"CREATE MATERIALIZED VIEW api.{LONG} WITH (fillfactor = 70, autovacuum_enabled = false) AS SELECT id, body, at AS {LONG} FROM {{t}}",
-        f"CREATE UNIQUE INDEX \"on \"\"it\" ON api.{LONG} (id) INCLUDE (body) WHERE id > 0",
-        f"CREATE INDEX {LONG[:-2]}i\" ON api.{LONG} USING brin ({LONG})",
+        f'CREATE UNIQUE INDEX "on ""it" ON api.{LONG} (id) INCLUDE (body) WHERE id > 0',
+        f'CREATE INDEX {LONG[:-2]}i" ON api.{LONG} USING brin ({LONG})',
         f"CREATE INDEX ordered ON api.{LONG} (body)",
         f"ALTER MATERIALIZED VIEW api.{LONG} CLUSTER ON ordered",
         f"COMMENT ON MATERIALIZED VIEW api.{LONG} IS 'it''s many'",
         f"COMMENT ON COLUMN api.{LONG}.body IS 'c'",
-        "COMMENT ON INDEX api.\"on \"\"it\" IS 'u'",
+        'COMMENT ON INDEX api."on ""it" IS \'u\'',
         f"REVOKE ALL ON api.{LONG} FROM anon",
         f"GRANT SELECT ON api.{LONG} TO authenticated",
         f"GRANT SELECT (id) ON api.{LONG} TO anon",
@@ -591,7 +609,10 @@ def test_materialized_views_are_filled_beside_the_old_ones_and_exchanged(empty: 
     assert pair.value(reads) == "partitioned" and pair.reds() == []
     pair.after()
     assert pair.value(reads) == "original" and without_comments(pair.dump()) == without_comments(dumped)
-    assert pair.value("SELECT count(*) FROM pg_class WHERE relkind = 'm' AND relnamespace = 'partitions'::regnamespace") == 0
+    assert (
+        pair.value("SELECT count(*) FROM pg_class WHERE relkind = 'm' AND relnamespace = 'partitions'::regnamespace")
+        == 0
+    )
 
 
 def test_materialized_views_survive_a_kill_and_a_roll_back_at_any_step(empty: Any, ops: Any) -> None:
@@ -659,28 +680,45 @@ def test_what_cannot_be_bound_to_the_other_table_is_red_with_its_cure(empty: Any
             "CREATE VIEW above AS SELECT * FROM n",
             "CREATE VIEW foreign_view AS SELECT id FROM {t}",
             "CREATE TABLE foreign_table (id bigint)",
-            "CREATE POLICY \"no\"\"t ours\" ON foreign_table USING (id IN (SELECT id FROM {t}))",
+            'CREATE POLICY "no""t ours" ON foreign_table USING (id IN (SELECT id FROM {t}))',
             "CREATE FUNCTION foreign_function() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM {t}; END",
             "CREATE PUBLICATION foreign_publication FOR TABLE {t}",
         )
         other = text(name(admin.info.user))
-        for kind, called in (("VIEW", "foreign_view"), ("TABLE", "foreign_table"), ("FUNCTION", "foreign_function"), ("PUBLICATION", "foreign_publication")):
+        for kind, called in (
+            ("VIEW", "foreign_view"),
+            ("TABLE", "foreign_table"),
+            ("FUNCTION", "foreign_function"),
+            ("PUBLICATION", "foreign_publication"),
+        ):
             admin.execute(f"ALTER {kind} {called} OWNER TO {other}")
-        admin.execute("CREATE FUNCTION leaks(x " + pair.table + ") RETURNS bool LANGUAGE sql LEAKPROOF AS 'SELECT true'")
+        admin.execute(
+            "CREATE FUNCTION leaks(x " + pair.table + ") RETURNS bool LANGUAGE sql LEAKPROOF AS 'SELECT true'"
+        )
         admin.execute("ALTER FUNCTION leaks OWNER TO postgres")
         pair.run(
-            "CREATE RULE \"R\"\"\" AS ON DELETE TO {t} DO ALSO NOTHING",
+            'CREATE RULE "R""" AS ON DELETE TO {t} DO ALSO NOTHING',
             "CREATE FUNCTION found() RETURNS {t} LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
             "CREATE VIEW calls AS SELECT count(found())",
         )
         with psycopg.connect(empty.conninfo) as theirs:
             theirs.execute(pair.filled("CREATE TEMPORARY VIEW mine AS SELECT * FROM {t}"))
-            theirs.execute(pair.filled("CREATE FUNCTION pg_temp.mine() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT id FROM {t}; END"))
+            theirs.execute(
+                pair.filled(
+                    "CREATE FUNCTION pg_temp.mine() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT id FROM {t}; END"
+                )
+            )
             theirs.commit()
-            temporary = ops.value(empty, "SELECT max(nspname) FROM pg_namespace WHERE nspname ~ '^pg_temp_[0-9]+$'").split("_")[-1]
+            temporary = ops.value(
+                empty, "SELECT max(nspname) FROM pg_namespace WHERE nspname ~ '^pg_temp_[0-9]+$'"
+            ).split("_")[-1]
             checks = pair.checks()
     called, other = 'public."M""s %s {x} \'q\'"', other.strip('"')
-    found = sorted((str(check.severity), check.name, check.what.replace(called, "T")) for check in checks if check.name != "temporary")
+    found = sorted(
+        (str(check.severity), check.name, check.what.replace(called, "T"))
+        for check in checks
+        if check.name != "temporary"
+    )
     assert found == [
         ("note", "function", "public.computed(T) takes or returns rows of T."),
         ("note", "function", "public.more(T, T) takes or returns rows of T."),
@@ -712,3 +750,89 @@ def test_what_cannot_be_bound_to_the_other_table_is_red_with_its_cure(empty: Any
         "A session's own: function pg_temp_N.mine().",
     ]
     assert all(check.why and (check.cure or check.severity is Severity.NOTE) for check in checks)
+
+
+# Locks
+
+
+HELD = (
+    "SELECT array_agg(DISTINCT l.relation::bigint) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation "
+    "WHERE l.pid = pg_backend_pid() AND l.mode = 'AccessExclusiveLock' AND c.relnamespace <> 'pg_toast'::regnamespace"
+)
+
+
+def test_all_that_is_locked_is_locked_beforehand_and_a_reader_of_a_view_is_no_deadlock(empty: Any, ops: Any) -> None:
+    pair = pair_of(
+        ops,
+        empty,
+        "messages",
+        "CREATE TABLE joined (id bigint)",
+        "INSERT INTO joined VALUES (1)",
+        "CREATE VIEW defaulted AS SELECT id, body FROM joined JOIN (SELECT 1 AS body) b ON true",
+        "ALTER VIEW defaulted ALTER body SET DEFAULT length({l}::regclass::text)",
+        'CREATE VIEW "V""" AS SELECT id, body FROM {t} JOIN joined USING (id)',
+        "CREATE TABLE guarded (id bigint, of regclass DEFAULT {l}::regclass) PARTITION BY LIST (id)",
+        "CREATE TABLE guarded_1 PARTITION OF guarded DEFAULT",
+        "CREATE POLICY p ON guarded USING (id IN (SELECT id FROM {t}))",
+        "CREATE TABLE ruled (id bigint)",
+        "CREATE RULE r AS ON INSERT TO ruled DO ALSO DELETE FROM {t}",
+        "CREATE FUNCTION f() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT id FROM {t}; END",
+        "CREATE MATERIALIZED VIEW m AS SELECT id FROM {t}",
+    )
+    leaving, coming = pair.relations()
+    first = repoint.locks(leaving, coming)
+    assert first == [
+        'ALTER TABLE "public"."V""" OWNER TO "postgres"',
+        'ALTER TABLE "public"."defaulted" OWNER TO "postgres"',
+        'ALTER TABLE "public"."guarded" OWNER TO "postgres"',
+        'ALTER TABLE "public"."guarded_1" OWNER TO "postgres"',
+        'ALTER TABLE "public"."ruled" OWNER TO "postgres"',
+    ]
+    statements = pair.statements()
+    assert statements[:5] == first
+    theirs = {
+        pair.value(f"SELECT '{called}'::regclass::oid::bigint")
+        for called in ('public."V"""', "defaulted", "guarded", "guarded_1", "ruled")
+    }
+    answers: list[Any] = []
+    reader = threading.Thread(target=lambda: answers.append(pair.value('SELECT body FROM "V""" WHERE id = 1')))
+    with database.connect(ops.session(empty), write=True) as conn, conn.transaction():
+        conn.execute(";\n".join(first))
+        assert set(conn.execute(HELD).fetchone()[0]) == theirs
+        reader.start()
+        while not conn.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)").fetchone()[0]:
+            time.sleep(0.01)
+        conn.execute(";\n".join(statements[5:]))
+        held = set(conn.execute(HELD).fetchone()[0])
+        parts = conn.execute(
+            "SELECT c.oid::bigint, (SELECT array_agg(indexrelid::bigint) FROM pg_index WHERE indrelid = c.oid), "
+            "(SELECT array_agg(objid::bigint) FROM pg_depend WHERE refobjid = c.oid AND classid = 'pg_class'::regclass) "
+            "FROM pg_class c WHERE c.oid IN ('public.messages'::regclass, 'partitions.messages_retired'::regclass)"
+        ).fetchall()
+        own = {oid for table, *arrays in parts for oid in (table, *(one for array in arrays for one in array or ()))}
+        made = set(conn.execute("SELECT array_agg(oid::bigint) FROM pg_class WHERE relname = 'public_m'").fetchone()[0])
+        assert held - own - made == theirs
+    reader.join()
+    assert answers == ["partitioned"]
+
+
+# The demo
+
+
+def test_atlas_there_and_back(migrated: Any, now: Any) -> None:
+    pair = Pair(now, migrated.database, migrated.spec)
+    joined = "ALTER PUBLICATION supabase_realtime ADD TABLE ONLY public.messages_partitioned;"
+    pair.run("ALTER PUBLICATION supabase_realtime DROP TABLE messages_partitioned")
+    before = pair.dump()
+    tables = "SELECT array_agg(c.relname || c.relkind::text ORDER BY c.relname) FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid"
+    assert pair.value(tables) == ["conversationsr", "messagesr"]
+    active = pair.value("SELECT count(*) FROM active_messages")
+    pair.exchange()
+    assert pair.value(tables) == ["conversationsr", "messagesp"]
+    rest = pair.value("SELECT count(*) FROM partitions.messages_null_keys WHERE deleted_at IS NULL")
+    assert pair.value("SELECT count(*) FROM active_messages") + rest == active
+    assert "Append" in pair.value("EXPLAIN (FORMAT JSON) SELECT * FROM active_messages")[0]["Plan"]["Node Type"]
+    assert as_role(pair, "anon", "SELECT count(*) FROM active_messages") == 0  # security_invoker, and row security
+    pair.exchange()
+    assert pair.dump() == before and joined not in before
+    assert pair.value("SELECT count(*) FROM active_messages") == active

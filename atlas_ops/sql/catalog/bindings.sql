@@ -18,17 +18,15 @@ WITH own AS (
     JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
     JOIN pg_namespace n ON n.oid = s.relnamespace
     JOIN pg_attribute a ON a.attrelid = own.oid AND a.attnum = d.refobjsubid
-), links AS (  -- what is bound to the table, to its row type, to its primary key or to the sequence of an identity
+), targets AS (
+    SELECT 'pg_class'::regclass AS classid, own.oid AS objid FROM own
+    UNION ALL SELECT 'pg_class'::regclass, s.oid FROM sequences s WHERE s.is_identity
+    UNION ALL SELECT 'pg_type'::regclass, unnest(ARRAY[own.type, own.array_type]) FROM own
+    UNION ALL SELECT 'pg_constraint'::regclass, k.oid FROM own JOIN pg_constraint k ON k.conrelid = own.oid AND k.contype = 'p'
+), links AS (  -- what is bound to the table, to the sequence of an identity, to its row type or to its primary key
     SELECT d.classid AS classid, d.objid AS objid, d.objsubid AS objsubid,
-           bool_or(d.refclassid = 'pg_type'::regclass) AS row_type,
-           bool_or(d.refclassid = 'pg_constraint'::regclass) AS rests_on_key
-    FROM own, pg_depend d
-    WHERE d.deptype = 'n'
-      AND (d.refclassid = 'pg_class'::regclass
-             AND (d.refobjid = own.oid OR d.refobjid IN (SELECT s.oid FROM sequences s WHERE s.is_identity))
-           OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (own.type, own.array_type)
-           OR d.refclassid = 'pg_constraint'::regclass
-             AND d.refobjid IN (SELECT k.oid FROM pg_constraint k WHERE k.conrelid = own.oid AND k.contype = 'p'))
+           bool_or(t.classid = 'pg_type'::regclass) AS row_type, bool_or(t.classid = 'pg_constraint'::regclass) AS rests_on_key
+    FROM targets t JOIN pg_depend d ON d.refclassid = t.classid AND d.refobjid = t.objid AND d.deptype = 'n'
     GROUP BY d.classid, d.objid, d.objsubid
 ), views AS (
     SELECT v.oid AS oid, v.relname AS relname, v.relkind AS relkind, v.relowner AS relowner, v.reloptions AS reloptions,
@@ -44,7 +42,7 @@ WITH own AS (
            quote_ident(n.nspname) || '.' || quote_ident(f.proname) || '(' || pg_get_function_identity_arguments(f.oid) || ')' AS called
     FROM links l JOIN pg_proc f ON f.oid = l.objid JOIN pg_namespace n ON n.oid = f.pronamespace JOIN pg_language g ON g.oid = f.prolang
     WHERE l.classid = 'pg_proc'::regclass AND f.prokind <> 'a' AND n.nspname !~ '^pg_temp_'
-), tables AS (  -- those that rules, policies, defaults and columns are of
+), tables AS NOT MATERIALIZED (  -- those that rules, policies, defaults and columns are of
     SELECT c.oid AS oid, c.relname AS relname, c.relkind AS relkind, n.nspname AS nspname, c.relowner AS relowner,
            pg_has_role(c.relowner, 'USAGE') AS may_own
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
