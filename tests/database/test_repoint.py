@@ -388,6 +388,7 @@ def test_numbers_go_on_under_the_same_names(empty: Any, ops: Any, called: str) -
         called,
         'ALTER TABLE {t} RENAME COLUMN n TO "N"""',
         "ALTER TABLE {t} ALTER COLUMN id SET MAXVALUE 5000 SET CACHE 7",
+        "ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO service_role",
     )
     serial, identity = (pair.value(f"SELECT pg_get_serial_sequence({{l}}, '{column}')") for column in ('N"', "id"))
     pair.run(
@@ -397,6 +398,7 @@ def test_numbers_go_on_under_the_same_names(empty: Any, ops: Any, called: str) -
         f"CREATE TABLE sharing (n bigint DEFAULT nextval({text(sql.Literal(identity))}))",
         f"CREATE FUNCTION next_one() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT nextval({text(sql.Literal(identity))}); END",
     )
+    rights = pair.value(f"SELECT relacl::text FROM pg_class WHERE oid = {text(sql.Literal(identity))}::regclass")
     dumped: list[str] = without_own_sequence(pair)
     drawn: list[int] = []
     for table in ("original", "partitioned", "original", "partitioned"):
@@ -416,6 +418,7 @@ def test_numbers_go_on_under_the_same_names(empty: Any, ops: Any, called: str) -
             "AND refobjid = {l}::regclass AND deptype IN ('a', 'i')"
         )
         assert owned == 2
+        assert pair.value(f"SELECT relacl::text FROM pg_class WHERE oid = {quoted}::regclass") == rights
         if table == "original":
             assert without_own_sequence(pair) == dumped
     # each connection draws its seven at once: without a gap beyond that, without a repeat
