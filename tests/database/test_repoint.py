@@ -704,6 +704,11 @@ def test_what_cannot_be_bound_to_the_other_table_is_red_with_its_cure(empty: Any
             'CREATE RULE "R""" AS ON DELETE TO {t} DO ALSO NOTHING',
             "CREATE FUNCTION found() RETURNS {t} LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
             "CREATE VIEW calls AS SELECT count(found())",
+            "CREATE FUNCTION own({t}) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true'",
+            "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+            "CREATE TRIGGER t AFTER UPDATE ON {t} FOR EACH ROW WHEN (own(NEW)) EXECUTE FUNCTION touch()",
+            'CREATE POLICY p ON {t} USING (own("M""s %s {x} \'q\'"))',
+            'ALTER TABLE {t} ADD CONSTRAINT c CHECK (own("M""s %s {x} \'q\'"))',
         )
         with psycopg.connect(empty.conninfo) as theirs:
             theirs.execute(pair.filled("CREATE TEMPORARY VIEW mine AS SELECT * FROM {t}"))
@@ -731,6 +736,11 @@ def test_what_cannot_be_bound_to_the_other_table_is_red_with_its_cure(empty: Any
         ("stop", "column", "Column one of public.holder is of type T, the row type of T."),
         ("stop", "function", "Function public.grouped_as_well() rests on the primary key (id)."),
         ("stop", "function", "On public.found() depend: rule _RETURN on view public.calls."),
+        (
+            "stop",
+            "function",
+            "On public.own(T) depend: constraint c on table T; policy p on table T; trigger t on table T.",
+        ),
         ("stop", "function", f"This role may not change public.foreign_function(), of {other}."),
         ("stop", "function", "This role may not change public.leaks(x T), of postgres."),
         ("stop", "materialized view", "Materialized view public.grouped_too rests on the primary key (id)."),
