@@ -94,32 +94,21 @@ class Pair:
     def statements(self) -> list[str]:
         leaving, coming = self.relations()
         spec = self.spec
-        here, away = name(spec.schema, spec.name), name(spec.partition_schema, self.retired)
+        here, copy = (spec.schema, spec.name), (spec.partitioned_schema, spec.partitioned_name)
+        away = (spec.partition_schema, self.retired)
         if leaving.table.kind == "r":
-            moves = [
-                sql.SQL("ALTER TABLE {} RENAME TO {}").format(here, name(self.retired)),
-                sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(
-                    name(spec.schema, self.retired), name(spec.partition_schema)
-                ),
-                sql.SQL("ALTER TABLE {} RENAME TO {}").format(
-                    name(spec.schema, spec.partitioned_name), name(spec.name)
-                ),
-            ]
+            moves = [*moved(here, away), *moved(copy, here)]
         else:
-            moves = [
-                sql.SQL("ALTER TABLE {} RENAME TO {}").format(here, name(spec.partitioned_name)),
-                sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(away, name(spec.schema)),
-                sql.SQL("ALTER TABLE {} RENAME TO {}").format(name(spec.schema, self.retired), name(spec.name)),
-            ]
+            moves = [*moved(here, copy), *moved(away, here)]
         return [
             *repoint.locks(leaving, coming),
             text(
                 sql.SQL("LOCK TABLE {}, {} IN ACCESS EXCLUSIVE MODE").format(
-                    here, name(coming.table.schema, coming.table.name)
+                    name(*here), name(coming.table.schema, coming.table.name)
                 )
             ),
             *repoint.before_exchange(spec, leaving, coming),
-            *(text(move) for move in moves),
+            *moves,
             *repoint.at_exchange(spec, leaving, coming),
         ]
 
@@ -140,6 +129,15 @@ class Pair:
     def dump(self) -> str:
         """Everything the application can reach: the closed schema and our own left out."""
         return str(self.ops.dump(self.db, "-s", "-N", "partitions", "-N", "atlas_ops"))
+
+
+def moved(at: tuple[str, str], to: tuple[str, str]) -> list[str]:
+    """Renamed in its own schema first: there nothing else has that name."""
+    (schema, called), (other, then) = at, to
+    statements = [sql.SQL("ALTER TABLE {} RENAME TO {}").format(name(schema, called), name(then))]
+    if schema != other:
+        statements.append(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(name(schema, then), name(other)))
+    return [text(statement) for statement in statements]
 
 
 def pair_of(ops: Any, db: Any, called: str = "messages", *statements: str, **keys: Any) -> Pair:
@@ -525,6 +523,30 @@ def without_own_sequence(pair: Pair) -> list[str]:
     """The copy's sequence keeps the comment and the rights it was given."""
     own = text(name(fit(f"{pair.spec.partitioned_name}_id_seq"))).strip('"')
     return [line for line in pair.dump().splitlines() if line not in ("", "--") and own not in line]
+
+
+def test_the_partitioned_table_may_come_from_another_schema(empty: Any, ops: Any) -> None:
+    pair = pair_of(
+        ops,
+        empty,
+        "messages",
+        "CREATE SCHEMA beside",
+        "CREATE VIEW v AS SELECT * FROM {t}",
+        "CREATE PUBLICATION p FOR TABLE {t}",
+        partitioned_table="beside.copy",
+    )
+    round_trip(pair, "SELECT body FROM v WHERE id = 1")
+    pair.exchange()
+    assert pair.value("SELECT nextval('messages_id_seq')") == 41
+    pair.run(
+        "INSERT INTO {t} (id, at) VALUES (1, '2024-01-02') ON CONFLICT ON CONSTRAINT {p} DO UPDATE SET body = 'upserted'"
+    )
+    assert pair.value("SELECT body FROM v WHERE id = 1") == "upserted"
+    pair.exchange()
+    assert (
+        pair.value("SELECT body FROM v WHERE id = 1") == "original"
+        and pair.value("SELECT nextval('messages_id_seq')") == 42
+    )
 
 
 # Publications
