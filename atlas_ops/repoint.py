@@ -10,7 +10,8 @@ the exchange; at a cut-over the original leaves, at a roll back the partitioned 
 5. `after_exchange`, a plan of its own, from the catalogs as they are then
 
 A text that PostgreSQL printed before the exchange calls the table by its name. Run after it, it binds to the other table: nothing is
-parsed and nothing replaced in a text. What depends on a view needs nothing, since CREATE OR REPLACE keeps the view's OID.
+parsed and nothing replaced in a text. It must still be the text of that moment: read `bindings` again under the locks and compare, since
+a view or a function that was changed meanwhile would be changed back. What depends on a view needs nothing: OR REPLACE keeps its OID.
 
 Statistics objects stay where they are: LIKE made equivalents with the copy, under names of PostgreSQL's choice, which nothing refers to.
 """
@@ -54,7 +55,7 @@ def before_exchange(spec: TableSpec, leaving: Relation, coming: Relation) -> lis
     """What must be let go of while `leaving` still has its name: publications, names of indexes, sequences, routines made anew."""
     return [
         *_unpublished(spec, leaving),
-        *(_renamed_indexes(spec, leaving, coming) if _is_partitioned(leaving) else []),
+        *(_indexes_returned(spec, coming, leaving) if _is_partitioned(leaving) else []),
         *_sequences_released(spec, leaving, coming),
         *(
             text(
@@ -77,7 +78,7 @@ def at_exchange(spec: TableSpec, leaving: Relation, coming: Relation) -> list[st
     return [
         # a body that is a text names tables by the caller's search_path; ours is empty
         *(["SET LOCAL check_function_bodies = off"] if routines else []),
-        *([] if _is_partitioned(leaving) else _renamed_indexes(spec, leaving, coming)),
+        *([] if _is_partitioned(leaving) else _indexes_taken(spec, leaving, coming)),
         *_sequences_taken(spec, leaving, coming),
         *chain.from_iterable((routine.definition, *routine.completion) for routine in routines),
         *(
@@ -328,37 +329,45 @@ def _sequences_taken(spec: TableSpec, leaving: Relation, coming: Relation) -> li
 # -- names of indexes, and of the constraints that have them
 
 
-def _renamed_indexes(spec: TableSpec, leaving: Relation, coming: Relation) -> list[str]:
-    """The partitioned table's indexes get the original's names as it comes, and their own as it leaves; constraints follow their index.
+def _indexes_taken(spec: TableSpec, original: Relation, partitioned: Relation) -> list[str]:
+    """The partitioned table's indexes get the original's names, and constraints follow their index.
 
-    So ON CONFLICT ON CONSTRAINT and error messages go on as they were. An index that has no counterpart, or is not the one it should be,
-    keeps its name.
+    So ON CONFLICT ON CONSTRAINT and error messages go on as they were. An index without a counterpart keeps its name.
     """
-    back = _is_partitioned(leaving)
-    original, partitioned = (coming, leaving) if back else (leaving, coming)
     have = {index.name: index.columns for index in partitioned.indexes}
-    statements = []
-    for own, theirs, columns in _index_names(spec, original):
-        now, then = (theirs, own) if back else (own, theirs)
-        if now != then and have.get(now) == columns:
-            statements.append(text(sql.SQL("ALTER INDEX {} RENAME TO {}").format(name(spec.schema, now), name(then))))
-    return statements
+    return [
+        _renamed(spec, own, theirs)
+        for own, theirs, columns in _index_names(spec, original)
+        if own != theirs and have.get(own) == columns
+    ]
+
+
+def _indexes_returned(spec: TableSpec, original: Relation, partitioned: Relation) -> list[str]:
+    """They get their own names back, and no name stays that an index of the original brings along."""
+    own = {theirs: own for own, theirs, _ in _index_names(spec, original)}
+    coming = {index.name for index in original.indexes}
+    return [
+        _renamed(spec, index.name, own.get(index.name, fit(f"{spec.partitioned_name}_{index.name}")))
+        for index in partitioned.indexes
+        if index.name in coming
+    ]
+
+
+def _renamed(spec: TableSpec, now: str, then: str) -> str:
+    return text(sql.SQL("ALTER INDEX {} RENAME TO {}").format(name(spec.schema, now), name(then)))
 
 
 def _index_names(spec: TableSpec, original: Relation) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(name on the partitioned table, name on the original, columns there), in the order of `definition.index_plans`."""
+    """(name on the partitioned table, name on the original, columns on the former), in the order of `definition.index_plans`.
+
+    Indexes that the specification wants come last there, and have no counterpart.
+    """
     key = spec.partition_key
-    keys = [
-        (constraint.name, constraint.columns, True) for constraint in original.constraints if constraint.kind in "pu"
-    ]
-    others = [
-        (index.name, index.columns, index.unique) for index in original.indexes if not index.constraint and index.valid
-    ]
+    named = [(made.name, made.columns, True) for made in original.constraints if made.kind in "pu"]
+    named += [(made.name, made.columns, made.unique) for made in original.indexes if not made.constraint and made.valid]
     plans = definition.index_plans(original, key, spec.indexes)
-    for plan, (own, columns, unique) in zip(
-        plans, keys + others, strict=False
-    ):  # the wanted ones come last, without a counterpart
-        yield plan.name_on(spec.partitioned_name), own, (*columns, key) if unique and key not in columns else columns
+    for plan, (theirs, columns, unique) in zip(plans, named, strict=False):
+        yield plan.name_on(spec.partitioned_name), theirs, (*columns, key) if unique and key not in columns else columns
 
 
 # -- materialized views

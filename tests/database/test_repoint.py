@@ -94,32 +94,21 @@ class Pair:
     def statements(self) -> list[str]:
         leaving, coming = self.relations()
         spec = self.spec
-        here, away = name(spec.schema, spec.name), name(spec.partition_schema, self.retired)
+        here, copy = (spec.schema, spec.name), (spec.partitioned_schema, spec.partitioned_name)
+        away = (spec.partition_schema, self.retired)
         if leaving.table.kind == "r":
-            moves = [
-                sql.SQL("ALTER TABLE {} RENAME TO {}").format(here, name(self.retired)),
-                sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(
-                    name(spec.schema, self.retired), name(spec.partition_schema)
-                ),
-                sql.SQL("ALTER TABLE {} RENAME TO {}").format(
-                    name(spec.schema, spec.partitioned_name), name(spec.name)
-                ),
-            ]
+            moves = [*moved(here, away), *moved(copy, here)]
         else:
-            moves = [
-                sql.SQL("ALTER TABLE {} RENAME TO {}").format(here, name(spec.partitioned_name)),
-                sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(away, name(spec.schema)),
-                sql.SQL("ALTER TABLE {} RENAME TO {}").format(name(spec.schema, self.retired), name(spec.name)),
-            ]
+            moves = [*moved(here, copy), *moved(away, here)]
         return [
             *repoint.locks(leaving, coming),
             text(
                 sql.SQL("LOCK TABLE {}, {} IN ACCESS EXCLUSIVE MODE").format(
-                    here, name(coming.table.schema, coming.table.name)
+                    name(*here), name(coming.table.schema, coming.table.name)
                 )
             ),
             *repoint.before_exchange(spec, leaving, coming),
-            *(text(move) for move in moves),
+            *moves,
             *repoint.at_exchange(spec, leaving, coming),
         ]
 
@@ -140,6 +129,15 @@ class Pair:
     def dump(self) -> str:
         """Everything the application can reach: the closed schema and our own left out."""
         return str(self.ops.dump(self.db, "-s", "-N", "partitions", "-N", "atlas_ops"))
+
+
+def moved(at: tuple[str, str], to: tuple[str, str]) -> list[str]:
+    """Renamed in its own schema first: there nothing else has that name."""
+    (schema, called), (other, then) = at, to
+    statements = [sql.SQL("ALTER TABLE {} RENAME TO {}").format(name(schema, called), name(then))]
+    if schema != other:
+        statements.append(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(name(schema, then), name(other)))
+    return [text(statement) for statement in statements]
 
 
 def pair_of(ops: Any, db: Any, called: str = "messages", *statements: str, **keys: Any) -> Pair:
@@ -527,6 +525,30 @@ def without_own_sequence(pair: Pair) -> list[str]:
     return [line for line in pair.dump().splitlines() if line not in ("", "--") and own not in line]
 
 
+def test_the_partitioned_table_may_come_from_another_schema(empty: Any, ops: Any) -> None:
+    pair = pair_of(
+        ops,
+        empty,
+        "messages",
+        "CREATE SCHEMA beside",
+        "CREATE VIEW v AS SELECT * FROM {t}",
+        "CREATE PUBLICATION p FOR TABLE {t}",
+        partitioned_table="beside.copy",
+    )
+    round_trip(pair, "SELECT body FROM v WHERE id = 1")
+    pair.exchange()
+    assert pair.value("SELECT nextval('messages_id_seq')") == 41
+    pair.run(
+        "INSERT INTO {t} (id, at) VALUES (1, '2024-01-02') ON CONFLICT ON CONSTRAINT {p} DO UPDATE SET body = 'upserted'"
+    )
+    assert pair.value("SELECT body FROM v WHERE id = 1") == "upserted"
+    pair.exchange()
+    assert (
+        pair.value("SELECT body FROM v WHERE id = 1") == "original"
+        and pair.value("SELECT nextval('messages_id_seq')") == 42
+    )
+
+
 # Publications
 
 
@@ -704,6 +726,11 @@ def test_what_cannot_be_bound_to_the_other_table_is_red_with_its_cure(empty: Any
             'CREATE RULE "R""" AS ON DELETE TO {t} DO ALSO NOTHING',
             "CREATE FUNCTION found() RETURNS {t} LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
             "CREATE VIEW calls AS SELECT count(found())",
+            "CREATE FUNCTION own({t}) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true'",
+            "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+            "CREATE TRIGGER t AFTER UPDATE ON {t} FOR EACH ROW WHEN (own(NEW)) EXECUTE FUNCTION touch()",
+            'CREATE POLICY p ON {t} USING (own("M""s %s {x} \'q\'"))',
+            'ALTER TABLE {t} ADD CONSTRAINT c CHECK (own("M""s %s {x} \'q\'"))',
         )
         with psycopg.connect(empty.conninfo) as theirs:
             theirs.execute(pair.filled("CREATE TEMPORARY VIEW mine AS SELECT * FROM {t}"))
@@ -731,6 +758,11 @@ def test_what_cannot_be_bound_to_the_other_table_is_red_with_its_cure(empty: Any
         ("stop", "column", "Column one of public.holder is of type T, the row type of T."),
         ("stop", "function", "Function public.grouped_as_well() rests on the primary key (id)."),
         ("stop", "function", "On public.found() depend: rule _RETURN on view public.calls."),
+        (
+            "stop",
+            "function",
+            "On public.own(T) depend: constraint c on table T; policy p on table T; trigger t on table T.",
+        ),
         ("stop", "function", f"This role may not change public.foreign_function(), of {other}."),
         ("stop", "function", "This role may not change public.leaks(x T), of postgres."),
         ("stop", "materialized view", "Materialized view public.grouped_too rests on the primary key (id)."),

@@ -136,7 +136,9 @@ def test_a_roll_back_word_for_word() -> None:
     in_use = replace(
         COPY,
         table=replace(COPY.table, name="messages"),
-        indexes=(index("messages_pkey", "id", "at"), index("author", "author"), index("messages_partitioned_at_idx", "at")),
+        indexes=(
+            index("messages_pkey", "id", "at"), index("author", "author"), index("broken", "since"), index("messages_partitioned_at_idx", "at")
+        ),
         publications=ORIGINAL.publications[:1],
         bindings=(
             binding("view", "v", definition="SELECT 1"),
@@ -154,6 +156,7 @@ def test_a_roll_back_word_for_word() -> None:
         'ALTER PUBLICATION "realtime" DROP TABLE "public"."messages"',
         'ALTER INDEX "public"."messages_pkey" RENAME TO "messages_partitioned_pkey"',
         'ALTER INDEX "public"."author" RENAME TO "messages_partitioned_author_idx"',
+        'ALTER INDEX "public"."broken" RENAME TO "messages_partitioned_broken"',
         'ALTER SEQUENCE "public"."messages_n_seq" OWNED BY NONE',
         *(
             statement.replace('"public"."messages_retired', '"partitions"."messages_retired')

@@ -91,7 +91,8 @@ WITH own AS (
                SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0)
                FROM pg_depend d LEFT JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
                WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = f.oid AND d.deptype = 'n'
-                 AND (p.polrelid = own.oid OR NOT EXISTS (SELECT FROM links l WHERE l.classid = d.classid AND l.objid = d.objid))) ELSE '{}' END,
+                 AND NOT (d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_proc'::regclass) AND p.polrelid IS DISTINCT FROM own.oid
+                          AND EXISTS (SELECT FROM links l WHERE l.classid = d.classid AND l.objid = d.objid))) ELSE '{}' END,
            '',
            CASE WHEN f.row_type THEN array_remove(
                CASE WHEN f.proacl IS NOT NULL OR rights.roles IS NOT NULL
