@@ -40,7 +40,7 @@ ROOMS = {
     "parameters": _room("spec workload yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
         "sqlfile plan report definition migration preflight forecast verify partitions inspection archive explain "
-        "health tables charts views incoming",
+        "health tables charts views incoming registry composite keys",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from atlas_ops import incoming
+from atlas_ops import composite, incoming
 from atlas_ops.definition import name
 from atlas_ops.errors import AtlasError
 from atlas_ops.incoming import Way
@@ -63,7 +63,7 @@ def relation(*references: Reference, triggers: tuple[Trigger, ...] = ()) -> Rela
 
 # Registry
 
-SWITCH = '"atlas_ops_keys", {0} TRIGGER "zzz_atlas_ops_keys", {0} TRIGGER "atlas_ops_keys_truncate"'
+SWITCH = '"000_atlas_ops_keys", {0} TRIGGER "zzz_atlas_ops_keys", {0} TRIGGER "atlas_ops_keys_truncate"'
 
 
 def test_the_cut_over_to_the_registry_and_back() -> None:
@@ -100,7 +100,7 @@ def test_the_registry_is_made_filled_and_kept_in_step() -> None:
         """WHERE "created_at" >= '2024-01-01 00:00:00+00' AND "created_at" < '2024-02-01 00:00:00+00' ON CONFLICT DO NOTHING""",
     )
     assert steps[4].statements == (
-        'CREATE OR REPLACE TRIGGER "atlas_ops_keys" AFTER INSERT OR DELETE ON "public"."messages_partitioned" '
+        'CREATE OR REPLACE TRIGGER "000_atlas_ops_keys" AFTER INSERT OR DELETE ON "public"."messages_partitioned" '
         'FOR EACH ROW EXECUTE FUNCTION "partitions"."messages_keys"()',
         'CREATE OR REPLACE TRIGGER "zzz_atlas_ops_keys" BEFORE UPDATE ON "public"."messages_partitioned" FOR EACH ROW '
         'WHEN (ROW(OLD."id", OLD."created_at") IS DISTINCT FROM ROW(NEW."id", NEW."created_at")) '
@@ -126,15 +126,30 @@ def test_rows_without_a_key_are_registered_too() -> None:
     assert not any("no key" in each for each in names)
 
 
-def test_the_registry_goes() -> None:
-    assert incoming.abandon(spec("registry"), relation(REACTIONS)) == [
-        'DROP TRIGGER IF EXISTS "atlas_ops_keys" ON "public"."messages_partitioned"',
-        'DROP TRIGGER IF EXISTS "zzz_atlas_ops_keys" ON "public"."messages_partitioned"',
-        'DROP TRIGGER IF EXISTS "atlas_ops_keys_truncate" ON "public"."messages_partitioned"',
-        """DO $function$\nBEGIN IF obj_description(to_regclass('"partitions"."messages_keys"'), 'pg_class') = """
-        """'atlas_ops: keys of "public"."messages"' THEN DROP TABLE "partitions"."messages_keys"; END IF; END\n$function$""",
-        'DROP FUNCTION IF EXISTS "partitions"."messages_keys"()',
-    ]
+def test_what_was_prepared_goes_whichever_way_it_was() -> None:
+    def drop(table: str) -> str:
+        at = f'"partitions"."{table}"'
+        return (
+            f"""DO $function$\nBEGIN IF obj_description(to_regclass('{at}'), 'pg_class') = """
+            f"""'atlas_ops: keys of "public"."messages"' THEN DROP TABLE {at}; END IF; END\n$function$"""
+        )
+
+    ours = replace(REACTIONS, marked_columns=("message_created_at",))
+    for way in ("refuse", "registry", "composite"):
+        assert incoming.abandon(spec(way), relation(ours)) == [
+            'DROP TRIGGER IF EXISTS "000_atlas_ops_keys" ON "public"."messages_partitioned"',
+            'DROP TRIGGER IF EXISTS "zzz_atlas_ops_keys" ON "public"."messages_partitioned"',
+            'DROP TRIGGER IF EXISTS "atlas_ops_keys_truncate" ON "public"."messages_partitioned"',
+            drop("messages_keys"),
+            'DROP FUNCTION IF EXISTS "partitions"."messages_keys"()',
+            'DROP TRIGGER IF EXISTS "atlas_ops_message_created_at" ON "public"."message_reactions"',
+            f"DROP FUNCTION IF EXISTS {LOG}()",
+            'DROP TRIGGER IF EXISTS "zzz_atlas_ops_message_created_at" ON "public"."message_reactions"',
+            f"DROP FUNCTION IF EXISTS {PAIR}()",
+            'ALTER TABLE "public"."message_reactions" DROP COLUMN "message_created_at"',
+            drop("messages_pairs"),
+        ]
+    assert not any("DROP COLUMN" in statement for statement in incoming.abandon(spec("composite"), relation(REACTIONS)))
 
 
 # Composite
@@ -164,7 +179,7 @@ def test_the_cut_over_to_a_composite_key_and_back() -> None:
     ]
     assert back[-2:] == [
         'CREATE OR REPLACE TRIGGER "atlas_ops_message_created_at" AFTER INSERT OR UPDATE OF "message_id" ON "public"."message_reactions" '
-        f'FOR EACH ROW WHEN (NEW."message_id" IS NOT NULL) EXECUTE FUNCTION {LOG}()',
+        f'FOR EACH ROW WHEN (num_nulls(NEW."message_id") = 0) EXECUTE FUNCTION {LOG}()',
         'ALTER TABLE "public"."message_reactions" ENABLE ALWAYS TRIGGER "atlas_ops_message_created_at"',
     ]
 
@@ -192,15 +207,8 @@ def test_a_column_is_added_and_filled_part_by_part() -> None:
         'UPDATE "public"."message_reactions" AS r SET "message_created_at" = s."created_at" FROM '
         '(SELECT "id", "created_at" AS "created_at" FROM "public"."messages" '
         """WHERE "created_at" >= '2024-01-01 00:00:00+00' AND "created_at" < '2024-02-01 00:00:00+00') AS s """
-        'WHERE "r"."message_id" = "s"."id" AND r."message_created_at" IS NULL',
+        'WHERE r."message_id" = s."id" AND r."message_created_at" IS NULL',
     )
-
-
-def test_only_a_column_of_ours_goes() -> None:
-    drop = 'ALTER TABLE "public"."message_reactions" DROP COLUMN "message_created_at"'
-    assert drop not in incoming.abandon(spec("composite"), relation(REACTIONS))
-    ours = replace(REACTIONS, marked_columns=("message_created_at",))
-    assert drop in incoming.abandon(spec("composite"), relation(ours))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +224,7 @@ def test_only_a_column_of_ours_goes() -> None:
 )
 def test_the_name_of_the_added_column(column: str, referenced: str, added: str) -> None:
     reference = replace(REACTIONS, columns=(column,), referenced_columns=(referenced,))
-    assert incoming.added_column(spec("composite"), reference) == added
+    assert composite.added_column(spec("composite"), reference) == added
 
 
 # Either
@@ -263,7 +271,7 @@ def test_nothing_refers_to_the_table(way: str) -> None:
 
 def test_what_is_refused_is_left_alone() -> None:
     given, at = spec("refuse"), relation(REACTIONS)
-    assert incoming.at_cut_over(given, at) == incoming.at_roll_back(given, at) == incoming.abandon(given, at) == []
+    assert incoming.at_cut_over(given, at) == incoming.at_roll_back(given, at) == incoming.lock_first(given, at) == []
     [check] = incoming.checks(given, at, VERSION)
     assert (check.severity, check.name) == (Severity.STOP, "incoming foreign key")
     assert check.sql == incoming.ways(given, at, VERSION)
@@ -294,6 +302,22 @@ def test_nothing_is_abandoned_while_it_is_in_use() -> None:
             incoming.abandon(spec(way), relation(replace(REACTIONS, way=way)))
 
 
+def test_the_way_back_is_from_where_it_is_whatever_the_specification_says_by_now() -> None:
+    there = relation(replace(REACTIONS, way="registry", validated=False))
+    for way in ("refuse", "registry", "composite"):
+        assert incoming.at_roll_back(spec(way), there) == incoming.at_roll_back(spec("registry"), relation(REACTIONS))
+        assert len(incoming.after_roll_back(spec(way), there)) == 1
+
+
+def test_the_referring_tables_are_locked_in_one_statement() -> None:
+    twice = relation(
+        replace(REACTIONS, table="a.b", schema="a", name="b"), REACTIONS, replace(REACTIONS, constraint="other")
+    )
+    assert incoming.lock_first(spec("registry"), twice) == [
+        'LOCK TABLE "a"."b", "public"."message_reactions" IN ACCESS EXCLUSIVE MODE'
+    ]
+
+
 def test_triggers_of_the_table_that_the_registry_must_know_of() -> None:
     def named(trigger: str, head: str, row: bool = True) -> Trigger:
         return Trigger(trigger, head, "", "O", row, head.split(maxsplit=1)[0], False, False)
@@ -305,6 +329,9 @@ def test_triggers_of_the_table_that_the_registry_must_know_of() -> None:
             named("zzzz", "AFTER UPDATE"),
             named("zzzz", "BEFORE UPDATE", row=False),
             named("a", "BEFORE INSERT OR UPDATE"),
+            named("00", "AFTER DELETE"),
+            named("00", "AFTER UPDATE"),
+            named("a", "AFTER INSERT"),
             named("b", 'BEFORE UPDATE OF "DELETE"'),
         ),
     )
@@ -312,5 +339,6 @@ def test_triggers_of_the_table_that_the_registry_must_know_of() -> None:
     assert [(check.severity, check.what.split()[0]) for check in found] == [
         (Severity.STOP, "zzzz"),
         (Severity.WARN, "a"),
+        (Severity.STOP, "00"),
     ]
     assert found[0].sql == 'ALTER TRIGGER "zzzz" ON "public"."messages" RENAME TO "z_zzzz";'
