@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import date
 
 from psycopg import sql
 
-from atlas_ops import definition, online, repoint, sqlfile
+from atlas_ops import definition, incoming, online, repoint, sqlfile
 from atlas_ops.definition import name, plainly, raw, text
 from atlas_ops.errors import AtlasError
 from atlas_ops.migration import drain_step
@@ -84,6 +85,14 @@ def checks(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
     leaving, coming = (snapshot.original, snapshot.partitioned)[:: -1 if turned(snapshot) else 1]
     if renames:
         yield from repoint.checks(spec, leaving, coming)
+        yield from incoming.checks(spec, snapshot.original, snapshot.server.version, snapshot.taken)
+    else:
+        for reference in snapshot.original.references:
+            yield _stop(
+                spec, "incoming foreign key", f"{reference.table}: {reference.constraint}",
+                "Side by side it goes on referring to the original, which follows only after a while: it would refuse what the application does.",
+                "Use cut_over: swap, which re-points it; or drop it first.",
+            )  # fmt: skip
     names = {(taken.schema, taken.name) for taken in snapshot.taken}
     if state.authority == ORIGINAL and renames and (spec.partition_schema, spec.retired_name) in names:
         yield _stop(
@@ -109,20 +118,25 @@ def turned(snapshot: Snapshot) -> bool:
     return snapshot.online is not None and snapshot.online.authority == PARTITIONED
 
 
-def plan_cut_over(spec: TableSpec, snapshot: Snapshot) -> Plan:
+def plan_cut_over(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
     """The exchange, and what is checked after it; only what is missing. `checks` must have passed: this decides how, not whether."""
     state, original, partitioned = _found(spec, snapshot)
     steps: list[Step] = []
     after = spec
     if state.authority == ORIGINAL and wants_partitioned(spec):
-        after = exchanged(spec) if spec.cut_over == "swap" else spec
-        steps.append(drain_step(spec, original, ORIGINAL, state.log_rows))
-        steps.append(_Exchange(spec, after, snapshot).cut_over())
+        renames = spec.cut_over == "swap"
+        after = exchanged(spec) if renames else spec
+        too = incoming.in_drain(spec, original, online.batch_table(spec)) if renames else []
+        steps += incoming.prepare(spec, original, as_of) if renames else ()
+        steps.append(drain_step(spec, original, ORIGINAL, state.log_rows, too))
+        steps.append(_Exchange(spec, after, snapshot, too).cut_over())
+        steps += _referring(original) if renames else ()
         missing = _foreign_keys(original)
     else:
         have = {constraint.name for constraint in partitioned.constraints}
         missing = [fk for fk in _kept(state) if fk.name not in have] if state.authority == PARTITIONED else []
-        steps += repoint.after_exchange(spec, original, partitioned) if isinstance(spec, ExchangedSpec) else ()
+        if isinstance(spec, ExchangedSpec):
+            steps += [*incoming.after_cut_over(spec, original), *repoint.after_exchange(spec, original, partitioned)]
     if missing:
         steps += _finish_foreign_keys(after, snapshot, missing)
     return plan_for(CUT_OVER, spec, snapshot.server, steps, workers=spec.workers)
@@ -137,9 +151,14 @@ def plan_roll_back(spec: TableSpec, snapshot: Snapshot) -> Plan:
     if state.authority == PARTITIONED:
         steps.append(drain_step(spec, original, PARTITIONED, state.log_rows))
         steps.append(_Exchange(spec, _plain(spec), snapshot).roll_back())
+        steps += _referring(original) if renames else ()
         unvalidated = [fk for fk in _kept(state) if fk.validated]
     else:
-        steps += repoint.after_exchange(spec, partitioned, original) if renames else ()
+        steps += (
+            [*incoming.after_roll_back(spec, original), *repoint.after_exchange(spec, partitioned, original)]
+            if renames
+            else ()
+        )
         were_valid = {fk.name for fk in _kept(state) if fk.validated}
         unvalidated = [fk for fk in unvalidated if fk.name in were_valid]
     if unvalidated:
@@ -151,7 +170,9 @@ def plan_roll_back(spec: TableSpec, snapshot: Snapshot) -> Plan:
 def plan_drain(spec: TableSpec, snapshot: Snapshot) -> Plan:
     """Whoever follows is brought in step, in the direction that holds now."""
     state, original, _ = _found(spec, snapshot)
-    steps = [drain_step(spec, original, state.authority, state.log_rows)] if state.in_step and state.log_rows else []
+    too = incoming.drained_too(spec, snapshot)
+    due = state.in_step and state.log_rows
+    steps = [drain_step(spec, original, state.authority, state.log_rows, too)] if due else []
     return plan_for("drain", spec, snapshot.server, steps)
 
 
@@ -223,6 +244,12 @@ def _plain(spec: TableSpec) -> TableSpec:
         return spec
     fields = TableSpec.__dataclass_fields__
     return TableSpec(**{("from" if field == "from_" else field): getattr(spec, field) for field in fields})
+
+
+def _referring(original: Relation) -> tuple[Step, ...]:
+    """The checks of the foreign keys that the exchange before them has re-pointed, NOT VALID."""
+    again = tuple(replace(reference, validated=False) for reference in original.references)
+    return incoming.checked(again)
 
 
 def _foreign_keys(original: Relation) -> list[Constraint]:
@@ -319,6 +346,7 @@ def _drop_copy(spec: TableSpec, snapshot: Snapshot) -> Step:
     return Step(
         name=f"drop the copy of {plainly(*spec.original_at)}",
         statements=(
+            *(incoming.abandon(spec, snapshot.original) if snapshot.original else []),
             *([text(sql.SQL("DROP TABLE {}").format(name(schema, table)))] if snapshot.partitioned else []),
             *(text(sql.SQL("DROP TABLE {}").format(name(one.schema, one.name))) for one in standing),
             *online.drop_log(spec),
@@ -352,8 +380,8 @@ def _drop_copy(spec: TableSpec, snapshot: Snapshot) -> Step:
 class _Exchange:
     """Writes the statements of one exchange: `spec` is how the tables are found before it, `after` how they are found after it."""
 
-    def __init__(self, spec: TableSpec, after: TableSpec, snapshot: Snapshot) -> None:
-        self.spec, self.after, self.snapshot = spec, after, snapshot
+    def __init__(self, spec: TableSpec, after: TableSpec, snapshot: Snapshot, drained_too: Sequence[str] = ()) -> None:
+        self.spec, self.after, self.snapshot, self.drained_too = spec, after, snapshot, drained_too
         self.state, self.original, self.partitioned = _found(spec, snapshot)
         self.renames = spec.original_at != after.original_at
 
@@ -405,8 +433,11 @@ class _Exchange:
         if authority == PARTITIONED:
             leaving, coming, in_use = coming, leaving, self.spec.partitioned_at
         referenced = sorted({fk.referenced for fk in keys if fk.referenced})
+        # a reader of a view locks it before the table below it, a writer of a referring table locks that before this one: so do we
         others = repoint.locks(leaving, coming) if self.renames else []
-        wait = max(1, min(self.spec.lock_timeout_ms, LONGEST_WAIT_MS) // (2 + len(referenced) + len(others)))
+        referring = incoming.lock_first(_plain(self.spec), self.original) if self.renames else []
+        count = 2 + len(referenced) + len(others) + len(referring)
+        wait = max(1, min(self.spec.lock_timeout_ms, LONGEST_WAIT_MS) // count)
         table = name(*in_use)
         return Step(
             name=f"{verb} {plainly(self.spec.schema, self.spec.name)}",
@@ -419,17 +450,27 @@ class _Exchange:
             ),
             meanwhile=(
                 f"SET LOCAL statement_timeout = '{STATEMENT_MS}ms'",
-                *online.Drain(self.spec, self.original, authority).statements(limit=0),
+                *online.Drain(self.spec, self.original, authority, self.drained_too).statements(limit=0),
             ),
             statements=(
                 f"SELECT set_config('{DRAINED_AT}', clock_timestamp()::text, true)",
                 text(sqlfile.template("log_is_empty", log=online.log(self.spec))),
+                *referring,
                 text(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table)),
                 text(sqlfile.template("no_older_snapshot", setting=sql.Literal(DRAINED_AT))),
                 *statements,
             ),
             lock="ACCESS EXCLUSIVE",
-            on=", ".join([plainly(*in_use), *referenced, *self._bound_to(leaving)]),
+            on=", ".join(
+                dict.fromkeys(
+                    [
+                        plainly(*in_use),
+                        *referenced,
+                        *self._bound_to(leaving),
+                        *(r.table for r in self.original.references),
+                    ]
+                )
+            ),
             why="Older snapshots are waited for first, without a lock. Then writers wait while the last keys are drained, readers while the "
             f"tables change places: each lock is asked for at most {wait} ms, and given back at once where it does not come.",
             effect=Effect.CHANGES,
@@ -531,10 +572,13 @@ class _Exchange:
         """The exchange of the names, between what must be let go before it and what is bound to the other table after it."""
         if not self.renames:
             return repoint.handed_over(self.spec, leaving, coming)
+        plain = _plain(self.spec)
+        cut_over = coming is self.partitioned
         return [
             *repoint.before_exchange(self.spec, leaving, coming),
             *exchange,
             *repoint.at_exchange(self.spec, leaving, coming),
+            *(incoming.at_cut_over if cut_over else incoming.at_roll_back)(plain, self.original),
         ]
 
 

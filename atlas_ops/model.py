@@ -166,12 +166,42 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A foreign key of another table that refers to this one; `sql/catalog/references.sql`."""
+    """A foreign key of another table that refers to this one; `sql/catalog/references.sql`.
 
-    table: str
+    `way` is no column of that file: `incoming.before` sets it where a cut-over has re-pointed the foreign key.
+    """
+
+    table: str  # qualified and quoted
     constraint: str
     definition: str
     on_delete: str  # confdeltype: a no action, r restrict, c cascade, n set null, d set default
+    schema: str
+    name: str
+    columns: tuple[str, ...]  # of the referring table
+    referenced_columns: tuple[str, ...]  # in the same order
+    column_comments: tuple[str | None, ...]  # of the referring columns
+    referenced_schema: str
+    referenced_table: str
+    delete_columns: tuple[str, ...]  # of ON DELETE SET NULL (these); empty: all
+    on_update: str
+    match: str  # confmatchtype: s simple, f full
+    deferrable: bool
+    deferred: bool
+    validated: bool
+    enforced: bool  # false only since PostgreSQL 18
+    not_null: bool  # every referring column is NOT NULL
+    indexed: bool  # a whole index of the referring table begins with them, in any order
+    self: bool  # a table that refers to itself
+    partitioned: bool  # the referring table is
+    owner: str  # of the referring table
+    may_own: bool  # the current role is a member of it
+    comment: str | None
+    all_columns: tuple[str, ...]  # of the referring table
+    marked_columns: tuple[str, ...]  # those of them whose comment is ours
+    update_triggers: tuple[str, ...]  # user triggers that fire on an UPDATE of any column
+    estimated_rows: int
+    bytes: int  # heap and TOAST of the referring table
+    way: str = ""  # registry or composite; empty: it refers to the table itself, in its own words
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from datetime import date
 
 from psycopg import sql
 
-from atlas_ops import bounds, cutover, migration, repoint
+from atlas_ops import bounds, cutover, incoming, migration, repoint
 from atlas_ops.definition import fit, indexed_by, name, plainly, text
 from atlas_ops.model import KeyFacts, Relation, Snapshot, Taken
 from atlas_ops.report import Check, Severity
@@ -401,7 +401,7 @@ def _range(spec: TableSpec, original: Relation, as_of: date, counts: Mapping[str
 
 
 def _relations(spec: TableSpec, original: Relation, version: int) -> Iterator[Check]:
-    for reference in original.references:
+    for reference in original.references if spec.copy != "online" or spec.cut_over != "swap" else ():
         yield _check(
             Severity.WARN, spec, "incoming foreign key", f"{reference.table}: {reference.definition}",
             "It goes on pointing at the original. It cannot point at the partitioned table with this column alone: there is no unique key on it.",
@@ -495,7 +495,8 @@ def _following(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
             'Remove the copy (10 Roll back with how = "abandon"), then begin again.',
         )  # fmt: skip
     if spec.cut_over == "swap" and snapshot.original is not None:
-        for check in repoint.checks(spec, snapshot.original):
+        said = incoming.checks(spec, snapshot.original, snapshot.server.version, snapshot.taken)
+        for check in (*repoint.checks(spec, snapshot.original), *said):
             # it does not stand in the way of the copy
             severity = Severity.WARN if check.severity is Severity.STOP else check.severity
             yield replace(

@@ -244,7 +244,7 @@ def exchange_table(lines: Sequence[Line]) -> Table | Words:
         (
             line.step,
             line.attempts,
-            *(f"{ms:,.1f}" for _, ms in line.waits[:2]),
+            "\n".join(f"{_lock(statement)}: {ms:,.1f}" for statement, ms in line.waits),
             f"{line.held_ms or 0:,.1f}",
             ", ".join(line.sqlstates) or None,
         )
@@ -253,14 +253,19 @@ def exchange_table(lines: Sequence[Line]) -> Table | Words:
     columns: list[Column | str] = [
         "step",
         "attempts",
-        Column("waited for SHARE ROW EXCLUSIVE, ms", "text"),
-        Column("waited for ACCESS EXCLUSIVE, ms", "text"),
+        Column("waited for, ms", "text"),
         Column("held, ms", "text"),
         "tried again after",
     ]
     return Table(
         columns, rows, caption="Waits and holds of the attempt that succeeded; a failed attempt gave its locks back"
     )
+
+
+def _lock(statement: str) -> str:
+    """A LOCK TABLE statement as a DBA says it: the mode, then on what."""
+    on, _, mode = statement.removeprefix("LOCK TABLE ").rpartition(" IN ")
+    return f"{mode.removesuffix(' MODE')} on {on.replace(chr(34), '')}"
 
 
 def forecast_table(forecasts: Sequence[Forecast]) -> Table:

@@ -41,7 +41,7 @@ ROOMS = {
     "decisions": _room(
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
         "archive explain "
-        "health tables charts views",
+        "health tables charts views incoming registry composite keys",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
