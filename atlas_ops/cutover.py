@@ -457,7 +457,15 @@ class _Exchange:
                 text(sqlfile.template("log_is_empty", log=online.log(self.spec))),
                 *referring,
                 text(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table)),
-                text(sqlfile.template("no_older_snapshot", setting=sql.Literal(DRAINED_AT))),
+                text(
+                    sqlfile.template(
+                        "no_older_snapshot",
+                        setting=sql.Literal(DRAINED_AT),
+                        schema=sql.Literal(self.spec.schema),
+                        table=sql.Literal(self.spec.name),
+                        locked=sql.Literal(text(table)),
+                    )
+                ),
                 *statements,
             ),
             lock="ACCESS EXCLUSIVE",

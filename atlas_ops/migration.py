@@ -148,6 +148,11 @@ def names_needed(spec: TableSpec, as_of: date) -> tuple[str, ...]:
     )
 
 
+def copied(snapshot: Snapshot) -> bool:
+    """Whether any part was copied, or is being copied: from then on a capture that is not there means writes that nothing knows of."""
+    return bool(snapshot.partitions)
+
+
 INSTALL = tuple(sqlfile.names("install"))
 INSTALLED_NAMES = tuple(entry.removeprefix("public.") for entry in INSTALL if entry.startswith("public."))
 
@@ -289,7 +294,8 @@ class _Builder:
             return
         if state is None:
             yield self._build(self._following())
-            yield self._capture()
+        if state is None or not (state.captured or copied(self.snapshot)):
+            yield self._capture(again=state is not None)
         for part in self.parts:
             yield from self._copy_online(part)
         waiting = [part for part in self.parts if part.attachable and not self._attached(part)]
@@ -359,18 +365,21 @@ class _Builder:
         statements += definition.switch_triggers(name(*at), self.original.triggers)[0]
         return [*statements, online.follows(at), online.remember(self.spec)]
 
-    def _capture(self) -> Step:
+    def _capture(self, *, again: bool) -> Step:
+        """`again`: what is left of an earlier one goes first; no row was copied yet that could depend on it."""
+        spec = self.spec
         return Step(
             name=f"capture {self.source_said}",
             statements=(
-                *online.log_objects(self.spec, self.original, self.snapshot.closed_to),
-                *online.capture(self.spec, self.spec.original_at),
+                *([*online.release(spec.original_at), *online.drop_log(spec)] if again else []),
+                *online.log_objects(spec, self.original, self.snapshot.closed_to),
+                *online.capture(spec, spec.original_at),
             ),
             lock="SHARE ROW EXCLUSIVE",
             on=self.source_said,
             why="From here on every write leaves its keys in the key log; waits for open writers, and lets none pass for a moment. "
             "It appends and does nothing else. TRUNCATE is refused meanwhile. Off again: "
-            + "; ".join(online.release(self.spec.original_at))
+            + "; ".join(online.release(spec.original_at))
             + ".",
         )
 

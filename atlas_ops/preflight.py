@@ -488,7 +488,7 @@ def _following(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
                 "Stop the writers while it runs, or use copy: online.",
             )  # fmt: skip
         return
-    if snapshot.online is not None and not snapshot.online.captured:
+    if snapshot.online is not None and not snapshot.online.captured and migration.copied(snapshot):
         yield _check(
             Severity.STOP, spec, "capture", f"The capture of {spec.table} is not there, or does not always fire.",
             "It was switched off, or somebody dropped its triggers: what was written since is in no log, and the copy cannot be trusted.",
