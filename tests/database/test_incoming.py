@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -422,6 +423,59 @@ def test_a_writer_of_a_referring_table_and_the_cut_over_wait_for_each_other(
         over.join()
     assert made.value("SELECT count(*) FROM tag WHERE note_id = 4") == 4
     assert {reference.way for reference in made.original().references} == {way}
+
+
+@pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+def test_several_sessions_at_once_leave_nothing_out_of_step(over: Exchange, isolation: str) -> None:
+    """Few rows and random statements, so that the sessions meet; what fails must fail as it would have on the original."""
+    expected = {"23503", "23505", "40001", "40P01"}
+    unexpected: list[str | None] = []
+
+    def client(seed: int) -> None:
+        dice = random.Random(seed)
+        with over.db.connect(autocommit=True) as conn:
+            conn.execute(f"SET default_transaction_isolation = '{isolation.lower()}'")
+            conn.execute("SET TimeZone = 'UTC'")
+            for _ in range(120):
+                one, other = dice.sample(range(1, 25), 2)
+                day = f"'2024-0{dice.randint(1, 3)}-{dice.randint(10, 28)}'"
+                written = dice.choice(
+                    [
+                        [f"INSERT INTO note VALUES ({one}, {day})"],
+                        [f"DELETE FROM note WHERE id = {one}"],
+                        [f"UPDATE note SET at = {day} WHERE id = {one}"],
+                        [f"UPDATE note SET at = {day}, id = {other} WHERE id = {one}"],
+                        [f"INSERT INTO tag (note_id) VALUES ({one})"],
+                        [f"UPDATE tag SET note_id = {other} WHERE note_id = {one}"],
+                        [f"UPDATE note SET at = {day} WHERE id = {one}", f"INSERT INTO note VALUES ({other}, {day})"],
+                        [f"DELETE FROM note WHERE id = {one}", f"INSERT INTO note VALUES ({one}, {day})"],
+                    ]
+                )
+                try:
+                    with conn.transaction():
+                        for statement in written:
+                            conn.execute(statement)
+                except psycopg.Error as error:
+                    if error.sqlstate not in expected:
+                        unexpected.append(error.sqlstate)
+
+    over.run("DELETE FROM link", "DELETE FROM mark")
+    clients = [threading.Thread(target=client, args=(seed,)) for seed in range(3)]
+    for one in clients:
+        one.start()
+    for one in clients:
+        one.join()
+    assert unexpected == []
+    assert over.value("SELECT count(*) FROM tag WHERE note_id NOT IN (SELECT id FROM note)") == 0
+    if over.spec.incoming_foreign_keys == "registry":
+        both = "SELECT count(*) FROM (SELECT id, at FROM note) n FULL JOIN partitions.note_keys k USING (id, at) WHERE "
+        assert over.value(both + "n IS NULL OR k IS NULL") == 0
+        assert over.value("SELECT count(*) - count(DISTINCT id) FROM note") == 0
+    else:
+        assert (
+            over.value("SELECT count(*) FROM tag LEFT JOIN note ON (note.id, at) = (note_id, note_at) WHERE at IS NULL")
+            == 0
+        )
 
 
 # What the registry promises
