@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 
 from atlas_ops import bounds, incoming, migration, online, sqlfile
 from atlas_ops.bounds import Period
-from atlas_ops.database import identifier, translate
+from atlas_ops.database import translate
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import (
     Binding,
@@ -106,7 +106,7 @@ def relation(connection: psycopg.Connection, schema: str, name: str) -> Relation
         policies=rows(connection, "policies", Policy, oid=oid),
         grants=rows(connection, "grants", Grant, oid=oid),
         publications=rows(connection, "publications", Publication, oid=oid),
-        references=rows(connection, "references", Reference, oid=oid, registry=None),
+        references=rows(connection, "references", Reference, oid=oid, registry_schema=None, registry=None),
         dependents=rows(connection, "dependents", Dependent, oid=oid),
         bindings=bindings,
         comments=rows(connection, "comments", Comment, oid=oid),
@@ -125,7 +125,8 @@ def references(connection: psycopg.Connection, spec: TableSpec) -> tuple[Referen
         "references",
         Reference,
         oid=tables[0].oid if tables else 0,
-        registry=identifier(spec.partition_schema, spec.keys_name),
+        registry_schema=spec.partition_schema,
+        registry=spec.keys_name,
     )
     return tuple(incoming.before(spec, reference) for reference in found)
 

@@ -93,6 +93,8 @@ def log_objects(spec: TableSpec, original: Relation, closing: Sequence[str]) -> 
         text(sql.SQL("CREATE TABLE {} ({}) WITH ({})").format(log(spec), columns, raw(LOG_STORAGE))),
         text(sql.SQL("REVOKE ALL ON TABLE {} FROM {}").format(log(spec), roles)),
         text(sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(log(spec))),
+        # a publication FOR ALL TABLES refuses a DELETE from a table that does not say what identifies a row
+        text(sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(log(spec))),
         text(sql.SQL("COMMENT ON TABLE {} IS {}").format(log(spec), sql.Literal("atlas_ops: keys of changed rows"))),
         text(function),
         text(sql.SQL("REVOKE ALL ON FUNCTION {}() FROM {}").format(capture_name(spec), roles)),

@@ -496,7 +496,10 @@ def _following(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
         )  # fmt: skip
     if spec.cut_over == "swap" and snapshot.original is not None:
         said = incoming.checks(spec, snapshot.original, snapshot.server.version, snapshot.taken)
-        for check in (*repoint.checks(spec, snapshot.original), *said):
+        bound = [
+            check for check in repoint.checks(spec, snapshot.original) if check.name != "publication"
+        ]  # see _relations
+        for check in (*bound, *said):
             # it does not stand in the way of the copy
             severity = Severity.WARN if check.severity is Severity.STOP else check.severity
             yield replace(

@@ -40,5 +40,5 @@ CROSS JOIN LATERAL (
     JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.referring
     JOIN pg_attribute b ON b.attrelid = f.confrelid AND b.attnum = k.referenced
 ) keys
-WHERE (f.confrelid = %(oid)s OR f.confrelid = to_regclass(%(registry)s)) AND f.contype = 'f' AND f.conparentid = 0
+WHERE (f.confrelid = %(oid)s OR (rn.nspname = %(registry_schema)s AND r.relname = %(registry)s)) AND f.contype = 'f' AND f.conparentid = 0
 ORDER BY 1, 2
