@@ -454,7 +454,11 @@ class _Exchange:
             ),
             statements=(
                 f"SELECT set_config('{DRAINED_AT}', clock_timestamp()::text, true)",
-                text(sqlfile.template("log_is_empty", log=online.log(self.spec))),
+                text(
+                    sqlfile.template(
+                        "log_is_empty", log=online.log(self.spec), cure=sql.Literal(self._undrained(authority))
+                    )
+                ),
                 *referring,
                 text(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table)),
                 text(
@@ -489,6 +493,16 @@ class _Exchange:
         if not self.renames:
             return []
         return sorted({plainly(one.schema, one.name) for one in leaving.bindings if one.kind in repoint.LOCKED})
+
+    def _undrained(self, authority: str) -> str:
+        """What to do about keys that no drain can take: a row that shares a key with another one, of which what follows can hold one."""
+        keys = definition.names(online.key_columns(self.spec, self.original))
+        query = text(sql.SQL("SELECT DISTINCT {} FROM {};").format(keys, online.log(self.spec)))
+        written, follower = (self.spec.original_at, self.spec.partitioned_at)[:: 1 if authority == ORIGINAL else -1]
+        return (
+            f"Rows of {plainly(*written)} share a unique key of {plainly(*follower)}, which can hold one of them. Their keys: {query} "
+            "Change or delete all but one of each, then run again."
+        )
 
     def _turned(self, authority: str, keys: Sequence[Constraint]) -> str:
         kept = {

@@ -182,6 +182,7 @@ def _unreachable(where: Session, error: psycopg.OperationalError) -> AtlasError:
 _NEXT = {
     "42501": ("The role lacks a right.", "Connect as the table's owner, or GRANT what is missing."),
     "55P03": ("Somebody else held the lock for longer than lock_timeout.", "See who: 01 Preflight lists open transactions. Then run again."),
+    "55000": ("The tables are not in the state that it needs.", "Run the stage again: the plan is read anew."),
     "57014": ("statement_timeout ended it, or somebody cancelled it.", "Nothing half done is left. Run again, or raise statement_timeout."),
     "53100": ("The disk is full.", "Free space, then run again: what is done stays done."),
     "40P01": ("A deadlock: somebody else asked for the same locks in another order.", "Run again."),

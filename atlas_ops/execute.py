@@ -212,8 +212,7 @@ class _Run:
     def _step(self, connection: psycopg.Connection, step: Step, brake: Brake) -> Line:
         attempts = _Attempts(step, self.stop)
         if step.exchange:
-            with self._connected() as second:
-                held = attempts.run(lambda: exchange.attempt(connection, second, step, self._say), exchange.TRIED_AGAIN)
+            held = attempts.run(lambda: self._exchange(step), exchange.TRIED_AGAIN)
             return attempts.line(held.rows, held.waits, held.held_ms)
         rows = 0
         for _ in range(max(step.again, 1)):
@@ -230,6 +229,11 @@ class _Run:
             why="Rows come faster than they are taken: the key log does not shrink.",
             next="Nothing is lost, and what is done stays done. Run again at a quieter hour, with a shorter pause, or look who writes so much.",
         )
+
+    def _exchange(self, step: Step) -> exchange.Held:
+        """One attempt, on two connections of its own: the server ends one that idles for too long with its lock."""
+        with self._connected() as first, self._connected() as second:
+            return exchange.attempt(first, second, step, self._say)
 
 
 class _Attempts:

@@ -200,16 +200,21 @@ def plan_migration(
     `rows` (label of a part → rows) only feeds the progress shown. `install`: with our own database objects, which several
     tables share. `drained_too`: what a drain does besides. The preflight's red checks must have passed: this function decides how, not whether.
     """
-    original = _original(snapshot)
-    builder = _Builder(spec, snapshot, original, as_of, rows or {}, drained_too)
     installing = install_step(snapshot.installed) if install else None
     steps = [*([installing] if installing else [])]
-    ways = {
-        "online": builder.online,
-        "by_partition": builder.by_partition,
-        "single_transaction": builder.single_transaction,
-    }
-    steps += ways[spec.copy]()
+    state = snapshot.online
+    if state is not None and state.authority == online.PARTITIONED:
+        # nothing is copied any more; the original is brought in step, as long as it is there
+        if state.in_step and state.log_rows and snapshot.original is not None:
+            steps.append(drain_step(spec, snapshot.original, online.PARTITIONED, state.log_rows))
+    else:
+        builder = _Builder(spec, snapshot, _original(snapshot), as_of, rows or {}, drained_too)
+        ways = {
+            "online": builder.online,
+            "by_partition": builder.by_partition,
+            "single_transaction": builder.single_transaction,
+        }
+        steps += ways[spec.copy]()
     return plan_for(STAGE, spec, snapshot.server, steps, f"{spec.table}: {len(steps)} steps.", workers=spec.workers)
 
 
@@ -290,15 +295,15 @@ class _Builder:
         if state is None and self.snapshot.partitioned is not None:
             yield from self.by_partition()  # a copy that was begun without a capture cannot be given one afterwards
             return
-        if state is not None and state.authority == online.PARTITIONED:
-            return
         if state is None:
             yield self._build(self._following())
         if state is None or not (state.captured or copied(self.snapshot)):
             yield self._capture(again=state is not None)
+        waiting = [part for part in self.parts if part.attachable and not self._attached(part)]
+        if waiting and state is not None and state.in_step:
+            yield self._stop_following()
         for part in self.parts:
             yield from self._copy_online(part)
-        waiting = [part for part in self.parts if part.attachable and not self._attached(part)]
         for part in waiting:
             yield self._attach(part, referenced="")
         for part in waiting:
@@ -381,6 +386,16 @@ class _Builder:
             "It appends and does nothing else. TRUNCATE is refused meanwhile. Off again: "
             + "; ".join(online.release(spec.original_at))
             + ".",
+        )
+
+    def _stop_following(self) -> Step:
+        return Step(
+            name=f"add partitions to {self.target_said}",
+            statements=(online.fence(self.spec, online.ORIGINAL), online.set_state(self.spec, "in_step = false")),
+            lock="ROW SHARE",
+            on="our own objects only",
+            why="Keys wait in the log until the new partitions are attached: a drain before that would put their rows into the default "
+            "partition, or miss one that was deleted.",
         )
 
     def _begin_following(self) -> Step:

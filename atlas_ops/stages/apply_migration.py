@@ -26,7 +26,8 @@ class ApplyMigration(Run):
 
     def plan_migration(self) -> views.PlanView:
         """What is missing between the catalogs and the specification. Raises AtlasError where preflight has a red check."""
-        self.plan = joined(self._plans(self.snapshots(), self.specs))
+        snapshots = self.snapshots()
+        self.plan = joined(self._plans(snapshots, [spec for spec, _ in snapshots]))
         return views.PlanView(self.plan, self.confirm)
 
     def _plans(self, snapshots: Sequence[tuple[TableSpec, Snapshot]], specs: Sequence[TableSpec]) -> list[Plan]:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from atlas_ops import __version__, catalog, compare, demo, magic, migration, preflight, verify, views
+from atlas_ops import __version__, catalog, compare, cutover, demo, magic, migration, preflight, verify, views
 from atlas_ops.database import DEMO, Session, connect, session
 from atlas_ops.errors import AtlasError
 from atlas_ops.execute import execute
@@ -74,8 +74,13 @@ class Run:
             ]
 
     def key_figures(self, spec: TableSpec, snapshot: Snapshot) -> tuple[KeyFacts, dict[str, int]] | None:
-        """What reads of the whole partition key tell: its facts, and rows by period; None where the catalogs alone object."""
-        if snapshot.original is None or stopped(preflight.checks(spec, snapshot, self.as_of)):
+        """What reads of the whole partition key tell: its facts, and rows by period; None where the catalogs alone object, or nothing is
+        to be copied any more."""
+        if (
+            snapshot.original is None
+            or cutover.turned(snapshot)
+            or stopped(preflight.checks(spec, snapshot, self.as_of))
+        ):
             return None
         with connect(self.where) as connection:
             facts = catalog.key_facts(connection, spec, snapshot.original.table)

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from atlas_ops import catalog, compare, cutover, database, execute, migration, online, preflight, verify
 from atlas_ops.migration import Part
@@ -57,16 +58,14 @@ class Operations:
     as_of: date
     programs: Path
 
+    def keys(self, **keys: Any) -> dict[str, Any]:
+        """Those of the small table `note` with two months, unless `keys` say otherwise."""
+        months = {"from": "2024-01-01", "until": "2024-03-01", "ahead": 1}
+        return {"table": "note", "partition_key": "at", **months, "copy": "by_partition", **keys}
+
     def spec(self, **keys: Any) -> TableSpec:
-        """The small table `note` with two months, unless `keys` say otherwise."""
-        [found] = tables_from(
-            [
-                {
-                    **{"table": "note", "partition_key": "at", "from": "2024-01-01", "until": "2024-03-01", "ahead": 1},
-                    **{"copy": "by_partition", **keys},
-                }
-            ]
-        )
+        """The specification of `note`, unless `keys` say otherwise."""
+        [found] = tables_from([self.keys(**keys)])
         return found
 
     def online(self, **keys: Any) -> TableSpec:
@@ -178,10 +177,14 @@ class Operations:
         """Without a red check, as 10 does it, and nothing left to do."""
         return self._exchange(db, spec, cutover.plan_roll_back)
 
-    def _exchange(self, db: Any, spec: TableSpec, planned: Callable[[TableSpec, Snapshot], Plan]) -> tuple[Line, ...]:
+    def bars(self, db: Any, spec: TableSpec) -> list[str]:
+        """The names of the red checks of an exchange."""
         found = self.placed(db, spec)
-        assert [check for check in cutover.checks(*found) if check.severity is Severity.STOP] == []
-        lines = self.carry_out(db, planned(*found))
+        return [check.name for check in cutover.checks(*found) if check.severity is Severity.STOP]
+
+    def _exchange(self, db: Any, spec: TableSpec, planned: Callable[[TableSpec, Snapshot], Plan]) -> tuple[Line, ...]:
+        assert self.bars(db, spec) == []
+        lines = self.carry_out(db, planned(*self.placed(db, spec)))
         assert planned(*self.placed(db, spec)).steps == ()
         return lines
 
@@ -266,7 +269,7 @@ def following_template(server: Any, ops: Operations) -> str:
                 ops.run(made, *FOLLOWED)
                 for spec in (ops.online(), ops.aside(), ops.valued()):
                     ops.follow(made, spec)
-                name = psycopg.conninfo.conninfo_to_dict(made.conninfo)["dbname"]
+                name = conninfo_to_dict(made.conninfo)["dbname"]
                 admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
                 admin.execute(f"ALTER DATABASE {name} RENAME TO {FOLLOWING}")
     return FOLLOWING
@@ -278,6 +281,21 @@ def following(server: Any, following_template: str) -> Iterator[Any]:
     made = server.clone(following_template)
     yield made
     server.drop(made)
+
+
+@pytest.fixture
+def enter(ops: Operations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A stage, as its notebook enters it: `enter(CutOver, db)` for the table `note` that is copied online; `keys` as in Operations.keys."""
+
+    def entered(stage: Callable[..., Any], db: Any, *, confirm: str = "", **keys: Any) -> Any:
+        settings = {key: value for key, value in conninfo_to_dict(db.conninfo).items() if value}
+        (tmp_path / "pg_service.conf").write_text(
+            "[entered]\n" + "".join(f"{key}={value}\n" for key, value in settings.items())
+        )
+        monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "pg_service.conf"))
+        return stage("entered", [ops.keys(**{"copy": "online", **keys})], confirm, ops.as_of.isoformat())
+
+    return entered
 
 
 @pytest.fixture(scope="session")
@@ -445,7 +463,7 @@ def migrated_template(server: Any, template: str) -> str:
             if admin.execute("SELECT FROM pg_database WHERE datname = %s", (TEMPLATE,)).fetchone() is None:
                 made = server.clone(template)
                 Subject(made).migrate()
-                name = psycopg.conninfo.conninfo_to_dict(made.conninfo)["dbname"]
+                name = conninfo_to_dict(made.conninfo)["dbname"]
                 admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
                 admin.execute(f"ALTER DATABASE {name} RENAME TO {TEMPLATE}")
     return TEMPLATE

@@ -155,6 +155,23 @@ def test_a_key_that_turns_from_null_to_a_value_and_back_may_be_drained_in_any_or
     assert ops.in_step(following, spec) == 70
 
 
+def test_no_drain_comes_between_the_copy_of_a_new_month_and_its_attachment(following: Any, ops: Any) -> None:
+    """It would put rows of that month into the default partition, and miss what was deleted from it."""
+    ops.run(following, "DELETE FROM note WHERE at < '2024-01-01' OR at >= '2024-03-01'")
+    ops.drain(following, ops.online())
+    ops.run(following, "INSERT INTO note VALUES (71, '2024-03-05')")
+    spec = ops.online(until="2024-04-01")
+    plan = ops.plan(following, spec)
+    copied = [step.name for step in plan.steps].index("copy note_2024_03") + 1
+    ops.carry_out(following, replace(plan, steps=plan.steps[:copied]))
+    ops.run(following, "DELETE FROM note WHERE id = 71", "INSERT INTO note VALUES (72, '2024-03-06')")
+    ops.drain(following, spec)
+    assert ops.bars(following, spec) == ["in step"]
+    ops.follow(following, spec)
+    assert ops.in_step(following, spec) == 61
+    assert ops.value(following, "SELECT array_agg(id) FROM partitions.note_2024_03") == [72]
+
+
 # What is captured
 
 
