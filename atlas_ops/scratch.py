@@ -25,6 +25,7 @@ SCHEMA = "atlas_ops_rehearsal"
 PARTITIONS = "atlas_ops_rehearsal_partitions"
 MARK = "atlas_ops: scratch copy of a rehearsal, dropped when it ends"
 ROWS = 100_000  # of the table at most
+PAGE_BYTES = 8_192
 BYTES = 1 << 29  # and no more rows than take half a gigabyte
 LEFT_OUT = "Left out, because they would reach the application's own tables: foreign keys, the user's triggers, policies, grants and publications."
 
@@ -123,7 +124,8 @@ def make_steps(spec: TableSpec, snapshot: Snapshot, as_of: date) -> list[Step]:
 def rows_at_most(original: Relation) -> int:
     """ROWS, or fewer of a table whose rows are large: halved, so that the plan is the same tomorrow."""
     table, rows = original.table, ROWS
-    a_row = table.bytes / max(table.estimated_rows, 1)
+    at_least = table.estimated_rows if table.estimated_rows > 0 else table.heap_bytes // PAGE_BYTES
+    a_row = table.bytes / max(at_least, 1)
     while rows > 1 and rows * a_row > BYTES:
         rows //= 2
     return rows
