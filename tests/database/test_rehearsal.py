@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from atlas_ops import catalog, cutover, database, execute, migration, rehearsal, scratch, traffic
+from atlas_ops import catalog, cutover, database, exchange, execute, migration, rehearsal, scratch, traffic
 from atlas_ops.errors import AtlasError
 from atlas_ops.plan import Plan, Target
 from atlas_ops.rehearsal import Load
@@ -216,6 +216,29 @@ def test_a_statement_that_fails_is_told(atlas: Any, now: Any, atlas_specs: Any) 
     spec, _ = atlas_specs(copy="online")
     found = rehearsal.rehearse(now.session(atlas), spec, now.as_of, LOAD)
     assert not found.whole and set(found.errors) == {"XX123"} and found.missed == 0
+
+
+def test_an_exchange_drains_until_few_keys_are_left_before_it_asks_for_a_lock(
+    note: Any, ops: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that is as fast as the drain: each pass finds fewer keys, and the one under the lock finds none."""
+    spec = ops.spec(copy="online")
+    plan = ops.plan(note, spec)
+    execute.execute(ops.session(note), plan, plan.digest)
+    passes: list[int] = []
+    drain = exchange._transaction
+
+    def written_meanwhile(connection: Any, statements: Any) -> int:
+        for rows in (200, 80, 20)[len(passes) : len(passes) + 1]:
+            ops.run(note, f"UPDATE note SET body = body WHERE id <= {rows}")
+        passes.append(drain(connection, statements))
+        return passes[-1]
+
+    monkeypatch.setattr(exchange, "_transaction", written_meanwhile)
+    plan = cutover.plan_cut_over(spec, ops.snapshot(note, spec))
+    execute.execute(ops.session(note), plan, plan.digest)
+    assert len(passes) == 4, "two that find many keys, one that finds few, one under the lock"
+    assert passes[0] > passes[1] > exchange.FEW_ROWS >= passes[2] > passes[3]
 
 
 # -- nothing is left behind
