@@ -14,12 +14,14 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from atlas_ops import bounds, migration, online, scratch, sqlfile
+from atlas_ops import bounds, incoming, migration, online, scratch, sqlfile
 from atlas_ops.bounds import Period
-from atlas_ops.database import translate
+from atlas_ops.database import identifier, translate
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import (
+    Binding,
     Column,
+    Comment,
     Constraint,
     Dependent,
     Grant,
@@ -90,6 +92,12 @@ def relation(connection: psycopg.Connection, schema: str, name: str) -> Relation
     if not tables:
         return None
     oid = tables[0].oid
+    bindings = rows(connection, "bindings", Binding, oid=oid)
+    materialized = [
+        relation(connection, binding.schema, binding.name)
+        for binding in bindings
+        if binding.kind == "materialized view"
+    ]
     return Relation(
         table=tables[0],
         columns=rows(connection, "columns", Column, oid=oid),
@@ -99,9 +107,28 @@ def relation(connection: psycopg.Connection, schema: str, name: str) -> Relation
         policies=rows(connection, "policies", Policy, oid=oid),
         grants=rows(connection, "grants", Grant, oid=oid),
         publications=rows(connection, "publications", Publication, oid=oid),
-        references=rows(connection, "references", Reference, oid=oid),
+        references=rows(connection, "references", Reference, oid=oid, registry=None),
         dependents=rows(connection, "dependents", Dependent, oid=oid),
+        bindings=bindings,
+        comments=rows(connection, "comments", Comment, oid=oid),
+        materialized_views=tuple(found for found in materialized if found is not None),
     )
+
+
+def references(connection: psycopg.Connection, spec: TableSpec) -> tuple[Reference, ...]:
+    """The foreign keys of other tables that refer to the table or, since a cut-over, to its registry; in the words they had before.
+
+    With these in place of a relation's own `references` the functions of `incoming` work on either side of a cut-over.
+    """
+    tables = rows(connection, "table", Table, schema=spec.schema, name=spec.name)
+    found = rows(
+        connection,
+        "references",
+        Reference,
+        oid=tables[0].oid if tables else 0,
+        registry=identifier(spec.partition_schema, spec.keys_name),
+    )
+    return tuple(incoming.before(spec, reference) for reference in found)
 
 
 def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[str] = ()) -> Snapshot:
@@ -112,6 +139,8 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
     """
     with reading(connection, f"Reading the catalogs for {spec.table}"):
         original = relation(connection, *spec.original_at)
+        if original is not None:
+            original = replace(original, references=references(connection, spec))
         partitioned = relation(connection, *spec.partitioned_at)
         roles = _column(connection, "application_roles", oid=original.table.oid if original else 0)
         (room,) = rows(
@@ -138,7 +167,7 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
                 connection,
                 "names",
                 Taken,
-                names=[*names, *migration.INSTALLED_NAMES],
+                names=[*names, *incoming.names_needed(spec), *migration.INSTALLED_NAMES],
                 functions=list(migration.INSTALLED_NAMES),
             ),
             closed_to=roles,

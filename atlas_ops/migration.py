@@ -148,6 +148,11 @@ def names_needed(spec: TableSpec, as_of: date) -> tuple[str, ...]:
     )
 
 
+def copied(snapshot: Snapshot) -> bool:
+    """Whether any part was copied, or is being copied: from then on a capture that is not there means writes that nothing knows of."""
+    return bool(snapshot.partitions)
+
+
 INSTALL = tuple(sqlfile.names("install"))
 INSTALLED_NAMES = tuple(entry.removeprefix("public.") for entry in INSTALL if entry.startswith("public."))
 
@@ -188,14 +193,15 @@ def plan_migration(
     rows: Mapping[str, int] | None = None,
     *,
     install: bool = True,
+    drained_too: Sequence[str] = (),
 ) -> Plan:
     """The steps that are missing between what the catalogs show and the partitioned copy that the specification asks for.
 
     `rows` (label of a part → rows) only feeds the progress shown. `install`: with our own database objects, which several
-    tables share. The preflight's red checks must have passed: this function decides how, not whether.
+    tables share. `drained_too`: what a drain does besides. The preflight's red checks must have passed: this function decides how, not whether.
     """
     original = _original(snapshot)
-    builder = _Builder(spec, snapshot, original, as_of, rows or {})
+    builder = _Builder(spec, snapshot, original, as_of, rows or {}, drained_too)
     installing = install_step(snapshot.installed) if install else None
     steps = [*([installing] if installing else [])]
     ways = {
@@ -248,11 +254,23 @@ class _Builder:
     """Writes the steps for one table; holds nothing but what it was given."""
 
     def __init__(
-        self, spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date, rows: Mapping[str, int]
+        self,
+        spec: TableSpec,
+        snapshot: Snapshot,
+        original: Relation,
+        as_of: date,
+        rows: Mapping[str, int],
+        drained_too: Sequence[str],
     ) -> None:
         key = original.column(spec.partition_key)
         assert key is not None, "preflight refuses a specification whose key is missing"
-        self.spec, self.snapshot, self.original, self.rows = spec, snapshot, original, rows
+        self.spec, self.snapshot, self.original, self.rows, self.drained_too = (
+            spec,
+            snapshot,
+            original,
+            rows,
+            drained_too,
+        )
         self.parts = tuple(part for part in parts(spec, key.base_type, as_of) if part.table)
         self.indexes = definition.index_plans(original, spec.partition_key, spec.indexes)
         self.have = {
@@ -276,7 +294,8 @@ class _Builder:
             return
         if state is None:
             yield self._build(self._following())
-            yield self._capture()
+        if state is None or not (state.captured or copied(self.snapshot)):
+            yield self._capture(again=state is not None)
         for part in self.parts:
             yield from self._copy_online(part)
         waiting = [part for part in self.parts if part.attachable and not self._attached(part)]
@@ -288,7 +307,8 @@ class _Builder:
             yield self._analyze()
             yield self._begin_following()
         if state is None or waiting or not state.in_step or state.log_rows:
-            yield drain_step(self.spec, self.original, online.ORIGINAL, state.log_rows if state else 0)
+            rows = state.log_rows if state else 0
+            yield drain_step(self.spec, self.original, online.ORIGINAL, rows, self.drained_too)
 
     def by_partition(self) -> Iterator[Step]:
         """Month by month, in several transactions; resumable."""
@@ -345,18 +365,21 @@ class _Builder:
         statements += definition.switch_triggers(name(*at), self.original.triggers)[0]
         return [*statements, online.follows(at), online.remember(self.spec)]
 
-    def _capture(self) -> Step:
+    def _capture(self, *, again: bool) -> Step:
+        """`again`: what is left of an earlier one goes first; no row was copied yet that could depend on it."""
+        spec = self.spec
         return Step(
             name=f"capture {self.source_said}",
             statements=(
-                *online.log_objects(self.spec, self.original, self.snapshot.closed_to),
-                *online.capture(self.spec, self.spec.original_at),
+                *([*online.release(spec.original_at), *online.drop_log(spec)] if again else []),
+                *online.log_objects(spec, self.original, self.snapshot.closed_to),
+                *online.capture(spec, spec.original_at),
             ),
             lock="SHARE ROW EXCLUSIVE",
             on=self.source_said,
             why="From here on every write leaves its keys in the key log; waits for open writers, and lets none pass for a moment. "
             "It appends and does nothing else. TRUNCATE is refused meanwhile. Off again: "
-            + "; ".join(online.release(self.spec.original_at))
+            + "; ".join(online.release(spec.original_at))
             + ".",
         )
 

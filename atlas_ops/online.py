@@ -81,11 +81,13 @@ def log_objects(spec: TableSpec, original: Relation, closing: Sequence[str]) -> 
     )
     roles = sql.SQL(", ").join([sql.SQL("PUBLIC"), *map(sql.Identifier, closing)])
     old, new = (sql.SQL(", ").join(name(row, key) for key in keys) for row in ("old", "new"))
-    same = sql.SQL(" AND ").join(
-        sql.SQL("{} IS NOT DISTINCT FROM {}").format(name("old", key), name("new", key)) for key in keys
-    )
     function = sqlfile.template(
-        "capture_function", function=capture_name(spec), log=log(spec), old=old, new=new, same=same
+        "capture_function",
+        function=capture_name(spec),
+        log=log(spec),
+        old=old,
+        new=new,
+        same=_identical("old", "new", keys),
     )
     return [
         text(sql.SQL("CREATE TABLE {} ({}) WITH ({})").format(log(spec), columns, raw(LOG_STORAGE))),
@@ -204,9 +206,10 @@ def fence(spec: TableSpec, authority: str, *, shared: bool = False, in_step: boo
 # -- the drain
 
 # The guard of what follows lets it pass. A temporary table has no statistics: left alone the planner may read whole tables for a few keys.
+# Before 18 a disabled way costs so much that every statement would be compiled (jit_above_cost): 650 ms under the lock instead of 20.
 _SETTINGS = (
-    "SELECT set_config('atlas_ops.writes', 'allowed', true), set_config('enable_hashjoin', 'off', true), "
-    "set_config('enable_mergejoin', 'off', true), set_config('enable_seqscan', 'off', true)"
+    "SELECT set_config('atlas_ops.writes', 'allowed', true), set_config('jit', 'off', true), "
+    "set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('enable_seqscan', 'off', true)"
 )
 
 
@@ -292,7 +295,10 @@ class Drain:
         """By primary key and partition key, so that one partition is looked at; rows without a key by the specification."""
         keyed = _same("t", "b", self.keys), _same("s", "b", self.keys)
         source = self.original_side
-        moves = self._replace(self.partitioned_side, _Side(source.table, source.table), *keyed)
+        # with a value in the place of NULL a row of the copy may stand for a row without a key, whose key was the same once
+        moves = self._replace(
+            self.partitioned_side, source if self.spec.null_value else _Side(source.table, source.table), *keyed
+        )
         keyless = name("b", self.spec.partition_key) + sql.SQL(" IS NULL")
         by_primary = sql.SQL("{} AND {} AND s.atlas_ops_keyless").format(keyless, _same("s", "b", self.primary))
         if self.spec.null_keys == "set_aside":

@@ -27,6 +27,7 @@ from atlas_ops.report import Check, Line, Severity
 from atlas_ops.spec import TableSpec
 from atlas_ops.traffic import Asked, Rehearsal, Stage, Statement, Statements
 
+CUT_OVER, ROLL_BACK = "cut over", "roll back"
 STAGES = 12  # of the story, for the progress shown
 BEHIND_S = 1.0  # a client that waited sends what it is late with, but no more than this
 CLIENT_TIMEOUT_MS = 60_000  # of a statement: a client that hangs is a failure, and not the end of the rehearsal
@@ -68,9 +69,9 @@ class _Story:
             self._quiet("before")
             self._copy()
             self._compare()
-            self._turn("cut over")
+            self._turn(CUT_OVER)
             self._quiet("in use")
-            self._turn("roll back")
+            self._turn(ROLL_BACK)
             self._quiet("after")
             self._compare()
         return Rehearsal(
@@ -133,8 +134,10 @@ class _Story:
     def _turn(self, stage: str) -> None:
         spec, snapshot = self._snapshot()
         self._refuse(tuple(cutover.checks(spec, snapshot)))
-        plan_turn = cutover.plan_cut_over if stage == "cut over" else cutover.plan_roll_back
-        plan = plan_turn(spec, snapshot)
+        if stage == CUT_OVER:
+            plan = cutover.plan_cut_over(spec, snapshot, self.as_of)
+        else:
+            plan = cutover.plan_roll_back(spec, snapshot)
         for part, steps in _around_the_exchange(stage, plan.steps):
             with self._stage(part) as lines:
                 own = replace(plan, steps=steps)
@@ -144,7 +147,8 @@ class _Story:
 def _around_the_exchange(stage: str, steps: Sequence[Step]) -> Iterator[tuple[str, tuple[Step, ...]]]:
     """What comes before the exchange, the exchange, and what comes after it."""
     at = next(number for number, step in enumerate(steps) if step.exchange)
-    parts = (("drain", steps[:at]), (stage, steps[at : at + 1]), ("foreign keys", steps[at + 1 :]))
+    drain = "drain" if at == 1 else "prepare and drain"
+    parts = ((drain, steps[:at]), (stage, steps[at : at + 1]), ("foreign keys", steps[at + 1 :]))
     return ((name, tuple(part)) for name, part in parts if part)
 
 

@@ -39,6 +39,7 @@ def scratch_spec(spec: TableSpec) -> TableSpec:
         partition_schema=Name(PARTITIONS),
         copy="online",
         publications="leave",
+        incoming_foreign_keys="refuse",
         workload=None,
     )
 

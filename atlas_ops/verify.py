@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from atlas_ops import online, sqlfile
+from atlas_ops import incoming, online, sqlfile
 from atlas_ops.definition import insertable, name, names, plainly, raw, switch_triggers, text
 from atlas_ops.migration import Kind, Part, drain_step
 from atlas_ops.model import Column, Relation, Snapshot
@@ -167,8 +167,10 @@ def lost_query(
 def _differing(spec: TableSpec, original: Relation, part: Part, authority: str) -> sql.Composed:
     """A drain into the original goes by primary key alone; one into the partitioned table by the partition key too, or by none of it."""
     keys, primary = _joined_by(spec, original, part), online.primary_columns(original)
-    by_primary = sql.SQL("LEFT JOIN (SELECT DISTINCT {}, true AS here FROM {} WHERE {}) AS by_primary USING ({})")
-    exact = sql.SQL("LEFT JOIN (SELECT DISTINCT {}, true AS here FROM {}) AS exact USING ({})")
+    by_primary = sql.SQL(
+        "LEFT JOIN (SELECT DISTINCT {}, true AS atlas_ops_logged FROM {} WHERE {}) AS by_primary USING ({})"
+    )
+    exact = sql.SQL("LEFT JOIN (SELECT DISTINCT {}, true AS atlas_ops_logged FROM {}) AS exact USING ({})")
     whole = authority == online.PARTITIONED or not part.attachable
     keyless = sql.SQL("true") if whole else sql.SQL("{} IS NULL").format(name(spec.partition_key))
     joins = [by_primary.format(names(primary), online.log(spec), keyless, names(primary))]
@@ -181,7 +183,9 @@ def _differing(spec: TableSpec, original: Relation, part: Part, authority: str) 
         "part_differing",
         keys=names(keys),
         using=names(keys),
-        in_log=sql.SQL("coalesce({}, false)").format(sql.SQL(", ").join(name(alias, "here") for alias in found)),
+        in_log=sql.SQL("coalesce({}, false)").format(
+            sql.SQL(", ").join(name(alias, "atlas_ops_logged") for alias in found)
+        ),
         original=_side(spec, original, part, partitioned=False),
         partitioned=_side(spec, original, part, partitioned=True),
         same=_identical("o", "p", columns),
@@ -359,7 +363,8 @@ def _log_again(spec: TableSpec, snapshot: Snapshot, original: Relation, wrong: S
                 )
             )
     if steps:
-        steps.append(drain_step(spec, original, state.authority, state.log_rows))
+        too = incoming.drained_too(spec, snapshot)
+        steps.append(drain_step(spec, original, state.authority, state.log_rows, too))
     return plan_for(STAGE, spec, snapshot.server, steps, f"{spec.table}: {len(wrong)} parts to repair.")
 
 

@@ -258,7 +258,7 @@ def exchange_table(lines: Sequence[Line]) -> Table | Words:
         (
             line.step,
             line.attempts,
-            *(f"{ms:,.1f}" for _, ms in line.waits[:2]),
+            "\n".join(f"{_lock(statement)}: {ms:,.1f}" for statement, ms in line.waits),
             f"{line.held_ms or 0:,.1f}",
             ", ".join(line.sqlstates) or None,
         )
@@ -267,8 +267,7 @@ def exchange_table(lines: Sequence[Line]) -> Table | Words:
     columns: list[Column | str] = [
         "step",
         "attempts",
-        Column("waited for SHARE ROW EXCLUSIVE, ms", "text"),
-        Column("waited for ACCESS EXCLUSIVE, ms", "text"),
+        Column("waited for, ms", "text"),
         Column("held, ms", "text"),
         "tried again after",
     ]
@@ -342,6 +341,12 @@ def _stage_row(one: Figures) -> tuple[object, ...]:
 
 def _tenths(ms: float | None) -> str | None:
     return None if ms is None else f"{ms:,.1f}"
+
+
+def _lock(statement: str) -> str:
+    """A LOCK TABLE statement as a DBA says it: the mode, then on what."""
+    on, _, mode = statement.removeprefix("LOCK TABLE ").rpartition(" IN ")
+    return f"{mode.removesuffix(' MODE')} on {on.replace(chr(34), '')}"
 
 
 def forecast_table(forecasts: Sequence[Forecast]) -> Table:

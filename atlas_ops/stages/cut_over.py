@@ -140,7 +140,7 @@ class CutOver(Run):
             if stopped(self.checks):
                 red = next(check for check in self.checks if check.severity is Severity.STOP)
                 raise AtlasError(what=f"{red.table}: {red.what}", why=red.why, next=red.cure)
-            self.plan = joined(cutover.plan_cut_over(spec, snapshot) for spec, snapshot in snapshots)
+            self.plan = joined(cutover.plan_cut_over(spec, snapshot, self.as_of) for spec, snapshot in snapshots)
         return views.PlanView(self.plan, self.confirm)
 
     def _refuse(self, snapshots: Sequence[tuple[TableSpec, Snapshot]]) -> None:

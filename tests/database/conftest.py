@@ -13,12 +13,41 @@ from typing import Any
 import psycopg
 import pytest
 
-from atlas_ops import catalog, compare, database, execute, migration, preflight, verify
+from atlas_ops import catalog, compare, cutover, database, execute, migration, online, preflight, verify
 from atlas_ops.migration import Part
 from atlas_ops.model import Relation, Snapshot
 from atlas_ops.plan import Plan, joined
 from atlas_ops.report import Check, Line, Severity
 from atlas_ops.spec import TableSpec, tables_from
+
+_KEYED = (
+    "SELECT n, CASE WHEN n % 10 > 0 THEN '2023-12-30'::timestamptz + n * interval '1 day' END, '2024-01-31'::timestamptz + n * interval '1 day', "
+    "'row ' || n FROM generate_series(1, 70) n"
+)
+FOLLOWED = (
+    "CREATE TABLE author (id int PRIMARY KEY, name text)",
+    "INSERT INTO author SELECT n, 'author ' || n FROM generate_series(1, 9) n",
+    "CREATE TABLE note (id bigint PRIMARY KEY, at timestamptz NOT NULL, author int REFERENCES author, body text)",
+    "INSERT INTO note SELECT n, '2023-12-30'::timestamptz + n * interval '1 day', 1 + n % 5, 'row ' || n FROM generate_series(1, 70) n",
+    "CREATE INDEX ON note (at)",
+    # what each trigger heard, and on which table
+    "CREATE TABLE heard (listener text, place text, verb text)",
+    "CREATE FUNCTION hear() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN "
+    "INSERT INTO public.heard VALUES (TG_NAME, TG_TABLE_NAME, TG_OP); RETURN NULL; END $$",
+    *(
+        f"CREATE TRIGGER hears_{state} AFTER INSERT OR UPDATE OR DELETE ON note FOR EACH ROW EXECUTE FUNCTION hear()"
+        for state in ("always", "never", "origin", "replica")
+    ),
+    "ALTER TABLE note ENABLE ALWAYS TRIGGER hears_always",
+    "ALTER TABLE note DISABLE TRIGGER hears_never",
+    "ALTER TABLE note ENABLE REPLICA TRIGGER hears_replica",
+    "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON note TO authenticated",
+    "GRANT SELECT (id, at) ON note TO anon",
+    "CREATE TABLE aside (id int PRIMARY KEY, at timestamptz, edited timestamptz, body text)",
+    "INSERT INTO aside " + _KEYED,
+    "CREATE TABLE valued (id int PRIMARY KEY, at timestamptz, edited timestamptz, body text)",
+    "INSERT INTO valued " + _KEYED,
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +68,18 @@ class Operations:
             ]
         )
         return found
+
+    def online(self, **keys: Any) -> TableSpec:
+        """The same, copied online."""
+        return self.spec(**{"copy": "online", **keys})
+
+    def aside(self) -> TableSpec:
+        """The table `aside`, whose rows without a key are set aside."""
+        return self.online(table="aside", null_keys="set_aside")
+
+    def valued(self) -> TableSpec:
+        """The table `valued`, whose rows without a key get another column's value for it."""
+        return self.online(table="valued", null_keys={"value": "edited"})
 
     def session(self, db: Any, stage: str = "test") -> database.Session:
         return database.Session("test", db.conninfo, stage)
@@ -103,13 +144,66 @@ class Operations:
         for spec in specs:
             found = self.snapshot(db, spec)
             assert found.original is not None
-            key = found.original.column(spec.partition_key)
-            assert key is not None
-            tables.append((spec, found.original, migration.parts(spec, key.base_type, self.as_of)))
+            key_type = _key_type(spec, found.original)
+            tables.append((spec, found.original, migration.parts(spec, key_type, self.as_of)))
         proofs, differences = compare.prove(self.session(db), tables)
         assert [(proof.table, proof.part) for proof in proofs if not proof.same] == []
         assert differences == ()
         return sum(proof.original.rows for proof in proofs)
+
+    # the online copy
+
+    def placed(self, db: Any, spec: TableSpec) -> tuple[TableSpec, Snapshot]:
+        """The specification as it reads since the last exchange, and what the catalogs say by it."""
+        with database.connect(self.session(db)) as conn:
+            found = catalog.placed(conn, spec)
+            return found, catalog.snapshot(conn, found, migration.names_needed(found, self.as_of))
+
+    def carry_out(self, db: Any, plan: Plan) -> tuple[Line, ...]:
+        return execute.execute(self.session(db), plan, plan.digest)
+
+    def follow(self, db: Any, spec: TableSpec, rows: Mapping[str, int] | None = None) -> tuple[Line, ...]:
+        """The online copy made, or made whole; `rows` a part decide which are copied in batches."""
+        found, snapshot = self.placed(db, spec)
+        return self.carry_out(db, migration.plan_migration(found, snapshot, self.as_of, rows))
+
+    def drain(self, db: Any, spec: TableSpec) -> tuple[Line, ...]:
+        return self.carry_out(db, cutover.plan_drain(*self.placed(db, spec)))
+
+    def cut_over(self, db: Any, spec: TableSpec) -> tuple[Line, ...]:
+        """Without a red check, as 06 does it, and nothing left to do."""
+        return self._exchange(db, spec, cutover.plan_cut_over)
+
+    def roll_back(self, db: Any, spec: TableSpec) -> tuple[Line, ...]:
+        """Without a red check, as 10 does it, and nothing left to do."""
+        return self._exchange(db, spec, cutover.plan_roll_back)
+
+    def _exchange(self, db: Any, spec: TableSpec, planned: Callable[[TableSpec, Snapshot], Plan]) -> tuple[Line, ...]:
+        found = self.placed(db, spec)
+        assert [check for check in cutover.checks(*found) if check.severity is Severity.STOP] == []
+        lines = self.carry_out(db, planned(*found))
+        assert planned(*self.placed(db, spec)).steps == ()
+        return lines
+
+    def compared(self, db: Any, spec: TableSpec) -> tuple[tuple[verify.PartProof, ...], tuple[verify.Difference, ...]]:
+        """Both sides in one snapshot, with a look into the key log."""
+        found, snapshot = self.placed(db, spec)
+        assert snapshot.original is not None and snapshot.online is not None
+        parts = migration.parts(found, _key_type(found, snapshot.original), self.as_of)
+        return compare.prove(
+            self.session(db), [(found, snapshot.original, parts)], following={spec.name: snapshot.online.authority}
+        )
+
+    def in_step(self, db: Any, spec: TableSpec) -> int:
+        """Nothing differs and the key log is empty; returns the rows of the original."""
+        proofs, differences = self.compared(db, spec)
+        assert [(proof.part, proof.original, proof.partitioned) for proof in proofs if not proof.same] == []
+        assert differences == () and self.log_rows(db, spec) == 0
+        return sum(proof.original.rows for proof in proofs)
+
+    def log_rows(self, db: Any, spec: TableSpec) -> int:
+        """Keys in the key log."""
+        return int(self.value(db, f"SELECT count(*) FROM {online.log(spec).as_string(None)}"))
 
     def bounds(self, db: Any, schema: str = "partitions") -> dict[str, str]:
         """The bounds of the partitions in a schema, as PostgreSQL prints them in UTC."""
@@ -144,10 +238,46 @@ class Operations:
         return done.stdout
 
 
+def _key_type(spec: TableSpec, original: Relation) -> str:
+    key = original.column(spec.partition_key)
+    assert key is not None
+    return key.base_type
+
+
 @pytest.fixture(scope="session")
 def ops(programs: Path) -> Operations:
     """The core on the 15th of January 2024: with `ahead: 1` a table from 2024-01-01 on has two months."""
     return Operations(date(2024, 1, 15), programs)
+
+
+FOLLOWING = "template_following"
+
+
+@pytest.fixture(scope="session")
+def following_template(server: Any, ops: Operations) -> str:
+    """Small tables whose copies are in step, made by the worker that comes first. `note` has all that the application could notice at an
+    exchange; `aside` and `valued` have rows without a key."""
+    admin_conninfo = server.conninfo()
+    with (server.cluster.data.parent / f"{FOLLOWING}.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with psycopg.connect(admin_conninfo, autocommit=True) as admin:
+            if admin.execute("SELECT FROM pg_database WHERE datname = %s", (FOLLOWING,)).fetchone() is None:
+                made = server.clone("template0")
+                ops.run(made, *FOLLOWED)
+                for spec in (ops.online(), ops.aside(), ops.valued()):
+                    ops.follow(made, spec)
+                name = psycopg.conninfo.conninfo_to_dict(made.conninfo)["dbname"]
+                admin.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+                admin.execute(f"ALTER DATABASE {name} RENAME TO {FOLLOWING}")
+    return FOLLOWING
+
+
+@pytest.fixture
+def following(server: Any, following_template: str) -> Iterator[Any]:
+    """A database of the test's own with copies that are in step: `ops.online()`, `ops.aside()` and `ops.valued()`."""
+    made = server.clone(following_template)
+    yield made
+    server.drop(made)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
 -- Appends the key of every changed row to the key log, in the writer's own transaction, and does nothing else: what only appends cannot fail.
+-- Keys are compared by their images: a type's own operator may lie in a schema that is not searched here.
 CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $capture$
 BEGIN
     IF TG_OP = 'INSERT' THEN
