@@ -523,7 +523,8 @@ def _waits_over_time(
 
     end = max((high for _, _, high in stages), default=1.0)
     title = alt.TitleParams(table, subtitle=sentence, anchor="start", fontSize=12, subtitleColor=GREY)
-    x = alt.X("at:Q", title="seconds", scale=alt.Scale(domain=[0, end], nice=False))
+    scale = alt.Scale(domain=[0, end], nice=False)
+    x = alt.X("at:Q", title="seconds; of each moment the slowest and the fastest statement", scale=scale)
     names = {name for name, _, _ in holds}
     bands = alt.Chart(
         alt.Data(

@@ -44,7 +44,7 @@ def scratch_spec(spec: TableSpec) -> TableSpec:
     )
 
 
-def refuse(spec: TableSpec, snapshot: Snapshot, place: RehearsalPlace) -> None:
+def refuse(spec: TableSpec, snapshot: Snapshot, place: RehearsalPlace, as_of: date) -> None:
     """Raises AtlasError where a rehearsal on this database would be none, or would be noticed outside of it."""
     if spec.cut_over != "swap":
         raise AtlasError(
@@ -70,12 +70,25 @@ def refuse(spec: TableSpec, snapshot: Snapshot, place: RehearsalPlace) -> None:
             why="The scratch copy would go to its subscribers, where there is no such table: their replication would stop.",
             next="Rehearse on another server: atlas-ops rehearse, or a restored copy of this database.",
         )
+    needed = _locks(spec, snapshot.original, as_of)
+    if needed > snapshot.server.max_locks:
+        raise AtlasError(
+            what=f"{spec.table} has too many partitions to be rehearsed here.",
+            why=f"The scratch copy is dropped in one transaction, which takes about {needed:,} locks; this server has {snapshot.server.max_locks:,}.",
+            next=f"Raise max_locks_per_transaction, or choose a longer period than {spec.every}.",
+        )
     if migration.install_step(snapshot.installed) is not None:
         raise AtlasError(
             what="Our own objects are not in this database, or are those of another version.",
             why="They are part of the exchange, and a rehearsal leaves them as they are.",
             next="02 Apply migration makes them.",
         )
+
+
+def _locks(spec: TableSpec, original: Relation, as_of: date) -> int:
+    """What goes at the end: each partition with its indexes and its TOAST table, and the retired table."""
+    partitions = len(migration.periods(spec, as_of)) + 2
+    return partitions * (len(original.indexes) + len(spec.indexes) + 3)
 
 
 def plan_scratch(spec: TableSpec, snapshot: Snapshot, as_of: date, *, left_over: bool = False) -> Plan:

@@ -100,7 +100,7 @@ class CutOver(Run):
                 next="Write rehearse = 0.",
             )
         for spec, snapshot in wanted:
-            scratch.refuse(spec, snapshot, place)
+            scratch.refuse(spec, snapshot, place, self.as_of)
         left_over = bool(place.left_over)  # what a killed rehearsal left goes once
         return [
             (spec, scratch.plan_scratch(spec, snapshot, self.as_of, left_over=left_over and not number))

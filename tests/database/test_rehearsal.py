@@ -52,7 +52,7 @@ def planned(ops: Any, db: Any, spec: Any) -> Plan:
     with database.connect(ops.session(db)) as conn:
         place = catalog.rehearsal_place(conn)
     snapshot = ops.snapshot(db, spec)
-    scratch.refuse(spec, snapshot, place)
+    scratch.refuse(spec, snapshot, place, ops.as_of)
     return scratch.plan_scratch(spec, snapshot, ops.as_of, left_over=bool(place.left_over))
 
 
@@ -307,6 +307,11 @@ def test_it_is_refused_where_it_would_be_noticed(note: Any, ops: Any) -> None:
         planned(ops, note, replace(spec, cut_over="side_by_side"))
     with pytest.raises(AtlasError, match="cannot be rehearsed"):
         planned(ops, note, replace(spec, table="nothing"))
+    snapshot = ops.snapshot(note, spec)
+    with database.connect(ops.session(note)) as conn:
+        place = catalog.rehearsal_place(conn)
+    with pytest.raises(AtlasError, match="too many partitions"):
+        scratch.refuse(spec, replace(snapshot, server=replace(snapshot.server, max_locks=15)), place, ops.as_of)
     ops.run(note, "CREATE SCHEMA atlas_ops_rehearsal", "CREATE TABLE atlas_ops_rehearsal.kept (id int)")
     with pytest.raises(AtlasError, match="not ours"):
         planned(ops, note, spec)
