@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: demo test bench lab lock clean
+.PHONY: demo test rehearse bench lab lock clean
 
 demo: $(BIN)/.ready
 	$(BIN)/python -m atlas_ops demo
@@ -11,6 +11,10 @@ demo: $(BIN)/.ready
 test: $(BIN)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# rehearse ARGS="--messages 1000000 --rate 500"
+rehearse: $(BIN)/.ready
+	$(BIN)/python -m atlas_ops rehearse $(ARGS)
 
 bench: $(BIN)/.ready
 	$(BIN)/python benchmarks/copy_ways.py

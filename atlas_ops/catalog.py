@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from atlas_ops import bounds, incoming, migration, online, sqlfile
+from atlas_ops import bounds, incoming, migration, online, scratch, sqlfile
 from atlas_ops.bounds import Period
 from atlas_ops.database import translate
 from atlas_ops.errors import AtlasError
@@ -34,6 +34,7 @@ from atlas_ops.model import (
     Policy,
     Publication,
     Reference,
+    RehearsalPlace,
     Relation,
     Server,
     Snapshot,
@@ -221,6 +222,14 @@ def online_copy(connection: psycopg.Connection, spec: TableSpec) -> OnlineCopy |
         row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(online.log(spec))).fetchone()
         counted = row[0] if row else 0
     return replace(found[0], log_rows=counted)
+
+
+def rehearsal_place(connection: psycopg.Connection) -> RehearsalPlace:
+    """Whether a rehearsal can begin on this database."""
+    schemas = [scratch.SCHEMA, scratch.PARTITIONS]
+    with reading(connection, "Looking for a rehearsal"):
+        (found,) = rows(connection, "rehearsal", RehearsalPlace, schemas=schemas, mark=scratch.MARK)
+    return found
 
 
 def _column(connection: psycopg.Connection, name: str, /, **parameters: Any) -> tuple[Any, ...]:

@@ -1,9 +1,9 @@
 """The one moment that the application waits for: two tables change places.
 
-The first connection takes the lock that keeps writers out and goes on holding it; the second one drains what is left and *commits*; only then does
-the first one exchange the tables. Were it one transaction, a REPEATABLE READ reader that waits for the exchange would have taken its snapshot before
-the last rows were committed, and would miss them in the table that it then finds. This way every snapshot taken since the drain sees both tables
-alike, and older ones are waited for before any lock is asked for.
+The second connection drains until few keys are left. The first one takes the lock that keeps writers out and goes on holding it; the second one
+drains what is left and *commits*; only then does the first one exchange the tables. Were it one transaction, a REPEATABLE READ reader that waits for
+the exchange would have taken its snapshot before the last rows were committed, and would miss them in the table that it then finds. This way every
+snapshot taken since the drain sees both tables alike, and older ones are waited for before any lock is asked for.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from atlas_ops.model import Transaction
 from atlas_ops.plan import Step
 
 WAIT_S = 60.0  # for older snapshots to end
+FEW_ROWS = 50  # written by a pass before the lock: the one under it will have as few, and take some milliseconds
+PASSES = 5  # before the lock, at most
 LOOK_S = 0.05
 TRIED_AGAIN = frozenset(
     {"57014", "40001", "25P03"}
@@ -44,7 +46,7 @@ def attempt(
 ) -> Held:
     """One attempt. Raises psycopg's errors, whose transaction is rolled back, and AtlasError when older snapshots do not end."""
     _older_snapshots_end(connection, [connection.info.backend_pid, second.info.backend_pid], step, say)
-    rows = _transaction(second, step.meanwhile)
+    rows = _drained_before(second, step)
     say(step.name)
     with connection.transaction():
         waits, locked = [], 0.0
@@ -58,6 +60,17 @@ def attempt(
                 waits.append((statement, took))
     held = (time.perf_counter() - locked) * 1000
     return Held(rows, tuple((text, round(ms, 3)) for text, ms in waits if text.startswith("LOCK")), round(held, 3))
+
+
+def _drained_before(second: psycopg.Connection, step: Step) -> int:
+    """Passes before the lock: the first makes its plans, and keys gather meanwhile; what the last one leaves is held time."""
+    rows = 0
+    for _ in range(PASSES):
+        written_now = _transaction(second, step.meanwhile)
+        rows += written_now
+        if written_now <= FEW_ROWS:
+            break
+    return rows
 
 
 def _grouped(statements: tuple[str, ...]) -> list[str]:

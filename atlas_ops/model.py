@@ -342,6 +342,15 @@ class PartitionSchema:
 
 
 @dataclass(frozen=True, slots=True)
+class RehearsalPlace:
+    """Whether a rehearsal can begin; `sql/catalog/rehearsal.sql`."""
+
+    left_over: tuple[str, ...]  # schemas of a rehearsal that was killed
+    taken: tuple[str, ...]  # schemas of that name that are not ours
+    published_by: tuple[str, ...]  # publications FOR ALL TABLES, which would carry the scratch copy
+
+
+@dataclass(frozen=True, slots=True)
 class KeyFacts:
     """What one read of the partition key over the whole table tells; `sql/template/key_facts.sql`."""
 
