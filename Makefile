@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: demo test bench lab lock clean
+.PHONY: demo test bench bench-capture lab lock clean
 
 demo: $(BIN)/.ready
 	$(BIN)/python -m atlas_ops demo
@@ -14,6 +14,9 @@ test: $(BIN)/.ready
 
 bench: $(BIN)/.ready
 	$(BIN)/python benchmarks/copy_ways.py
+
+bench-capture: $(BIN)/.ready
+	$(BIN)/python benchmarks/capture_cost.py
 
 lab: $(BIN)/.ready
 	$(BIN)/python -m atlas_ops lab
