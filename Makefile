@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: demo test rehearse bench lab lock clean
+.PHONY: demo test rehearse bench bench-capture lab lock clean
 
 demo: $(BIN)/.ready
 	$(BIN)/python -m atlas_ops demo
@@ -18,6 +18,9 @@ rehearse: $(BIN)/.ready
 
 bench: $(BIN)/.ready
 	$(BIN)/python benchmarks/copy_ways.py
+
+bench-capture: $(BIN)/.ready
+	$(BIN)/python benchmarks/capture_cost.py
 
 lab: $(BIN)/.ready
 	$(BIN)/python -m atlas_ops lab
