@@ -195,7 +195,7 @@ class Campaign:
         fault = fault or self.rng.choice([name for name in FAULTS if known["attempts"] or "a step" not in name])
         hit, ended = self._struck(job, fault, known)
         (self.struck if hit else self.missed)[fault] += 1
-        self._whole(job, fault)
+        self.whole(f"{fault} in {job.name}")
         for _ in range(CALLS):
             if ended.done:
                 break
@@ -245,9 +245,10 @@ class Campaign:
             crash_backend(self.load, pid)
         return True
 
-    def _whole(self, job: Job, fault: str) -> None:
+    def whole(self, when: str) -> None:
+        """The table in use holds every row that was committed, and no client was harmed."""
         verdict = self.load.verdict()
-        assert verdict.clean, f"after {fault} in {job.name}:\n{verdict}"
+        assert verdict.clean, f"after {when}:\n{verdict}"
 
     def figures(self) -> dict[str, str]:
         """For a table: what, how many."""

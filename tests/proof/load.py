@@ -53,6 +53,10 @@ MERGE = (
     "WHEN MATCHED THEN UPDATE SET at = s.at, body = s.body, amount = s.amount, data = s.data, ratio = s.ratio "
     "WHEN NOT MATCHED THEN INSERT (id, at, body, amount, data, ratio) VALUES (s.id, s.at, s.body, s.amount, s.data, s.ratio)"
 )
+REPLACE = (
+    "WITH gone AS (DELETE FROM item WHERE id = %s::bigint RETURNING *) INSERT INTO item (id, at, body, amount, data, ratio) "
+    "SELECT %s::bigint, at, body, amount, data, ratio FROM gone"
+)
 PREPARED = (
     "PREPARE item_insert (bigint, timestamptz, text, numeric, jsonb, float8) AS "
     "INSERT INTO item (id, at, body, amount, data, ratio) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -460,58 +464,51 @@ class Client:
         query = sql.SQL("EXECUTE {} ({})").format(sql.Identifier(name), sql.SQL(", ").join(map(sql.Literal, values)))
         return self._run(f"EXECUTE {name}", query)
 
-    # what an application does to rows
+    # What an application does to rows. The oracle is told first: where the reply is lost, it must know what was tried.
 
     def insert(self, rows: Content) -> None:
+        self._put(rows)
         parameters = [value for key, row in rows.items() for value in (key, *row)]
         self._write("INSERT", INSERT + ", ".join([VALUES] * len(rows)), parameters, len(rows))
-        self._put(rows)
 
     def update(self, key: int, row: Row) -> None:
         """Content, and the partition key with it where `row` has another."""
-        self._write("UPDATE", f"UPDATE item SET {SET} WHERE id = %s::bigint", (*row, key), 1)
         self._put({key: row})
+        self._write("UPDATE", f"UPDATE item SET {SET} WHERE id = %s::bigint", (*row, key), 1)
 
     def update_body(self, keys: Sequence[int], body: str) -> None:
-        self._write("UPDATE many", "UPDATE item SET body = %s WHERE id = ANY (%s)", (body, list(keys)), len(keys))
         self._put({key: self._seen(key)._replace(body=body) for key in keys})
+        self._write("UPDATE many", "UPDATE item SET body = %s WHERE id = ANY (%s)", (body, list(keys)), len(keys))
 
     def move(self, key: int, at: str) -> None:
-        self._write("UPDATE at", "UPDATE item SET at = %s::timestamptz WHERE id = %s::bigint", (at, key), 1)
         self._put({key: self._seen(key)._replace(at=at)})
+        self._write("UPDATE at", "UPDATE item SET at = %s::timestamptz WHERE id = %s::bigint", (at, key), 1)
 
     def rename(self, key: int, new: int) -> None:
+        self._put({new: self._seen(key)})
+        self._drop([key])
         self._write("UPDATE id", "UPDATE item SET id = %s::bigint WHERE id = %s::bigint", (new, key), 1)
-        row = self._seen(key)
-        self.oracle.drop(key)
-        self._put({new: row})
 
     def delete(self, keys: Sequence[int]) -> None:
-        self._write("DELETE", "DELETE FROM item WHERE id = ANY (%s)", (list(keys),), len(keys))
         self._drop(keys)
+        self._write("DELETE", "DELETE FROM item WHERE id = ANY (%s)", (list(keys),), len(keys))
 
     def upsert(self, key: int, row: Row) -> None:
-        self._write("ON CONFLICT", UPSERT, (key, *row), 1)
         self._put({key: row})
+        self._write("ON CONFLICT", UPSERT, (key, *row), 1)
 
     def merge(self, key: int, row: Row) -> None:
-        self._write("MERGE", MERGE, (key, *row), 1)
         self._put({key: row})
+        self._write("MERGE", MERGE, (key, *row), 1)
 
     def replace(self, key: int, new: int) -> None:
         """DELETE and INSERT in one statement."""
-        self._write(
-            "DELETE, INSERT",
-            "WITH gone AS (DELETE FROM item WHERE id = %s::bigint RETURNING *) "
-            "INSERT INTO item (id, at, body, amount, data, ratio) SELECT %s::bigint, at, body, amount, data, ratio FROM gone",
-            (key, new),
-            1,
-        )
-        row = self._seen(key)
-        self.oracle.drop(key)
-        self._put({new: row})
+        self._put({new: self._seen(key)})
+        self._drop([key])
+        self._write("DELETE, INSERT", REPLACE, (key, new), 1)
 
     def copy(self, rows: Content) -> None:
+        self._put(rows)
         cursor = self.conn.cursor()
 
         def call() -> psycopg.Cursor[Any]:
@@ -521,15 +518,14 @@ class Client:
             return cursor
 
         self._counted("COPY", self._run("COPY", None, call=call).rowcount, len(rows))
-        self._put(rows)
 
     def put_by_function(self, key: int, row: Row) -> None:
-        self._function("item_put", "%s::bigint, %s::timestamptz, %s::text, %s::numeric, %s::jsonb, %s::float8", (key, *row))
         self._put({key: row})
+        self._function("item_put", "%s::bigint, %s::timestamptz, %s::text, %s::numeric, %s::jsonb, %s::float8", (key, *row))
 
     def drop_by_function(self, key: int) -> None:
-        self._function("item_drop", "%s::bigint", (key,))
         self._drop([key])
+        self._function("item_drop", "%s::bigint", (key,))
 
     def undo_by_function(self, key: int, at: str) -> None:
         self._function("item_undo", "%s::bigint, %s::timestamptz", (key, at))
@@ -540,16 +536,16 @@ class Client:
         self._counted(name, written, 1)
 
     def insert_prepared(self, key: int, row: Row) -> None:
-        self._counted("EXECUTE insert", self._execute_prepared("item_insert", key, *row).rowcount, 1)
         self._put({key: row})
+        self._counted("EXECUTE insert", self._execute_prepared("item_insert", key, *row).rowcount, 1)
 
     def update_prepared(self, key: int, row: Row) -> None:
-        self._counted("EXECUTE update", self._execute_prepared("item_update", key, *row).rowcount, 1)
         self._put({key: row})
+        self._counted("EXECUTE update", self._execute_prepared("item_update", key, *row).rowcount, 1)
 
     def delete_prepared(self, key: int) -> None:
-        self._counted("EXECUTE delete", self._execute_prepared("item_delete", key).rowcount, 1)
         self._drop([key])
+        self._counted("EXECUTE delete", self._execute_prepared("item_delete", key).rowcount, 1)
 
     def read_prepared(self, key: int) -> None:
         self._check("EXECUTE read", self._execute_prepared("item_read", key).fetchall(), [key])

@@ -18,6 +18,7 @@ import psycopg
 
 SWAP_ATTEMPTS = 400
 LOCK_TIMEOUT_MS = 80
+UPGRADE_S = 0.05  # for the second lock of a swap, before the first is given back
 PATIENCE_S = 0.3  # with older snapshots, before the locks of a swap are asked for
 
 
@@ -36,6 +37,7 @@ class Without(StrEnum):
     IDENTITY = "rows that = calls equal are taken for the same"
     SNAPSHOT = "a drain reads in several snapshots"
     OLD_READERS = "the cut-over does not wait for readers with an older snapshot"
+    NO_QUEUE = "the cut-over queues for its second lock while it holds the first"
     TRUNCATE = "TRUNCATE is not refused"
 
 
@@ -289,7 +291,7 @@ class Miniature:
             if Without.LAST_DRAIN not in self.without:
                 last, at = self.drain_once(other)
             self.at("swap: drained")
-            conn.execute("LOCK TABLE public.item IN ACCESS EXCLUSIVE MODE")
+            self._upgrade(conn)
             conn.execute("SELECT FROM mini.online_copy FOR UPDATE")
             if Without.LAST_DRAIN not in self.without:
                 [left] = conn.execute("SELECT count(*) FROM mini.key_log").fetchone() or (None,)
@@ -303,6 +305,26 @@ class Miniature:
             if Without.GUARD not in self.without:
                 conn.execute(GUARD.format(table="public.item", last=last))
             conn.execute("UPDATE mini.online_copy SET in_use = %s", (to,))
+
+    def _upgrade(self, conn: psycopg.Connection[Any]) -> None:
+        """ACCESS EXCLUSIVE on top of SHARE ROW EXCLUSIVE, never by standing in the queue.
+
+        Whoever has read in his transaction and now writes would get a deadlock (40P01) at once, whatever the timeouts: he waits for our
+        first lock, and we for his. Out of the queue he waits, and we give up.
+        """
+        if Without.NO_QUEUE in self.without:
+            conn.execute("LOCK TABLE public.item IN ACCESS EXCLUSIVE MODE")
+            return
+        deadline = time.monotonic() + UPGRADE_S
+        while True:
+            try:
+                with conn.transaction():  # a savepoint: the first lock stays
+                    conn.execute("LOCK TABLE public.item IN ACCESS EXCLUSIVE MODE NOWAIT")
+                return
+            except psycopg.errors.LockNotAvailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.001)
 
     def patiently(self, act: Callable[[], Any]) -> Any:
         for _ in range(SWAP_ATTEMPTS):

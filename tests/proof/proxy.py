@@ -40,16 +40,16 @@ class Proxy:
         self._server = f"{place['host']}/.s.PGSQL.{place.get('port') or 5432}"
         self.conninfo = make_conninfo(conninfo, host=str(folder), hostaddr="", port=5432)
         self.lost = threading.Event()
-        self._mutex, self._left, self._reaches = threading.Lock(), 0, True
+        self._mutex, self._left, self._reaches, self._statement = threading.Lock(), 0, True, COMMIT
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(folder / ".s.PGSQL.5432"))
         self._listener.listen()
         threading.Thread(target=self._serve, name="proof proxy", daemon=True).start()
 
-    def lose(self, number: int = 1, *, reaches: bool = True) -> None:
+    def lose(self, number: int = 1, *, reaches: bool = True, statement: re.Pattern[bytes] = COMMIT) -> None:
         """End the connection at the `number`th COMMIT from now on: once the server has done it, or before it hears of it."""
         with self._mutex:
-            self._left, self._reaches = number, reaches
+            self._left, self._reaches, self._statement = number, reaches, statement
             self.lost.clear()
 
     def disarm(self) -> None:
@@ -76,9 +76,9 @@ class Proxy:
                 for work in (self._ask, self._answer):
                     threading.Thread(target=work, args=(pair,), name="proof proxy", daemon=True).start()
 
-    def _its_turn(self) -> bool:
+    def _its_turn(self, query: bytes) -> bool:
         with self._mutex:
-            if self._left == 0:
+            if self._left == 0 or not self._statement.search(query):
                 return False
             self._left -= 1
             return self._left == 0
@@ -91,7 +91,7 @@ class Proxy:
             while kind := messages.read(1):
                 head = messages.read(4)
                 body = messages.read(struct.unpack("!i", head)[0] - 4)
-                if kind in b"QP" and COMMIT.search(body) and self._its_turn():
+                if kind in b"QP" and self._its_turn(body):
                     if not self._reaches:
                         self.lost.set()
                         break

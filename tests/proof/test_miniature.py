@@ -6,7 +6,9 @@ The stories are races of led clients, in an order that is forced; none hangs on 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -256,6 +258,36 @@ def test_a_drain_in_one_snapshot_is_not_led_astray(ground: Any, load: Load) -> N
 def test_a_drain_in_several_snapshots_meets_the_primary_key(ground: Any, load: Load) -> None:
     with pytest.raises(psycopg.errors.UniqueViolation):
         moved_in_the_middle_of_a_drain(Story(ground, load, {Without.SNAPSHOT}))
+
+
+def read_then_written_while_the_cut_over_has_its_first_lock(story: Story) -> None:
+    """The client reads, the cut-over takes its first lock and asks for the second, the client writes."""
+    story.copy()
+    client = story.client
+    client.begin()
+    client.read([client.first])
+    locked = threading.Event()
+    story.hooks["swap: drained"] = locked.set
+    swap = threading.Thread(target=story.mini.swap, args=("dst",))
+    swap.start()
+    locked.wait()
+    time.sleep(0.02)
+    with suppress(psycopg.errors.DeadlockDetected):
+        client.update_body([client.first], "written")
+        client.commit()
+    swap.join()
+
+
+def test_a_cut_over_that_stays_out_of_the_queue_harms_nobody(ground: Any, load: Load) -> None:
+    read_then_written_while_the_cut_over_has_its_first_lock(Story(ground, load, ()))
+    verdict = load.verdict()
+    assert verdict.clean, verdict
+
+
+def test_a_cut_over_that_queues_gives_a_client_a_deadlock_and_the_proof_sees_it(ground: Any, load: Load) -> None:
+    read_then_written_while_the_cut_over_has_its_first_lock(Story(ground, load, {Without.NO_QUEUE}))
+    verdict = load.verdict()
+    assert verdict.losses == 0 and verdict.tally.refused == {"RC: UPDATE many: 40P01": 1}, verdict
 
 
 @pytest.mark.parametrize(("without", "state"), [((), "55006"), ({Without.TRUNCATE}, "")])

@@ -1,0 +1,40 @@
+"""Swaps and kills under load, on the miniature: nothing is lost, and the miniature is killed wherever a run can be."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from proof.kills import FAULTS, Campaign, Job
+from proof.load import Load, apart, table
+from proof.proxy import Proxy
+
+DRAIN = Job("drain", "proof.miniature:drain")
+SWAPS = {to: Job(f"swap to {to}", "proof.miniature:swap", {"to": to}) for to in ("dst", "src")}
+
+
+@pytest.fixture
+def campaign(ground: Any, options: Any, proxy: Proxy) -> Iterator[Campaign]:
+    with Load(ground.place, options.seed) as load:
+        load.start()
+        yield Campaign(load, ground.cluster, proxy, random.Random(options.seed))
+
+
+def test_swaps_and_kills_under_load_lose_nothing(ground: Any, campaign: Campaign, options: Any) -> None:
+    copy = Job("copy", "proof.miniature:copy", {"months": [month.isoformat() for month in ground.place.months]})
+    campaign.do(copy)
+    for number in range(options.swaps):
+        campaign.do(SWAPS["src" if number % 2 else "dst"])
+        campaign.whole("swap")
+    for number in range(options.swaps, options.swaps + options.kills):
+        campaign.strike(SWAPS["src" if number % 2 else "dst"])
+    campaign.do(DRAIN)
+    campaign.load.pause()
+    campaign.do(DRAIN)
+    assert apart(ground.place, "public.item", "mini.parked") == []
+    verdict = campaign.load.stop()
+    print("", table(campaign.figures()), verdict, sep="\n")
+    assert verdict.clean, verdict
