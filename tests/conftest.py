@@ -84,7 +84,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     # tests/proof: short as a part of the suite, long by `make prove`
     parser.addoption("--swaps", type=int, default=4, help="cut-overs and roll-backs of the proof, undisturbed")
     parser.addoption("--kills", type=int, default=6, help="cut-overs and roll-backs of the proof, each with a kill")
-    parser.addoption("--seed", type=int, default=random.randrange(1_000_000), help="of the proof's load; random by default")
+    parser.addoption(
+        "--seed", type=int, default=random.randrange(1_000_000), help="of the proof's load; random by default"
+    )
     parser.addoption("--seconds", type=float, default=2.0, help="how long each load of the proof runs at least")
 
 

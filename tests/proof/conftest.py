@@ -11,11 +11,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from proof.kills import Drivers
+from proof.load import Place, prepare
+from proof.proxy import Proxy
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from atlas_ops.embedded import SUPERUSER, Cluster
-from proof.load import Place, prepare
-from proof.proxy import Proxy
 
 _numbers = itertools.count(1)
 
@@ -52,6 +53,12 @@ def fragile(server: Any, clusters: Path) -> Iterator[Cluster]:
     cluster = Cluster(folder / "data", server.cluster.bin_dir, 120.0, {"fsync": "off", "shared_buffers": "64MB"})
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def drivers() -> Iterator[Drivers]:
+    with Drivers("proof.miniature") as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """The process that is killed: calls one function, and ends itself by SIGKILL where it was told to.
 
-    python tests/proof/driver.py '{"call": "proof.miniature:swap", "arguments": {...},
-                                   "die": {"at": "statement", "number": 7, "when": "before"}}'
+`python driver.py MODULE ...` imports the modules, then forks for each order, one line of JSON on its standard input:
 
+    {"call": "proof.miniature:swap", "arguments": {...}, "die": {"at": "statement", "number": 7, "when": "before"}, "report": PATH}
+
+It answers with the pid of the child, and once that has ended with how: the exit status, or the signal as a negative number.
 `at`: `statement` (each time that psycopg waits for the server, so BEGIN and COMMIT count as well) or `step` (each attempt at a step of a
 plan, by `atlas_ops.execute`). `when`: `before`, `after`, or `during`: the statement is on its way, or the step has begun. What was done
-is printed as one line of JSON.
+is written to `report`, as JSON, by a child that comes to its end.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -82,7 +85,29 @@ def main(order: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def child(order: dict[str, Any]) -> int:
+    os.dup2(2, 1)  # the standard output is for the answers
+    report = main(order)
+    Path(order["report"]).write_text(json.dumps(report))
+    return 1 if report["error"] else 0
+
+
+def serve() -> None:
+    """Nothing of psycopg or of a thread is alive here when it forks."""
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            code = 2
+            try:
+                code = child(json.loads(line))
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    report = main(json.loads(sys.argv[1]))
-    print(json.dumps(report))
-    sys.exit(1 if report["error"] else 0)
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
+    serve()

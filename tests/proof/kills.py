@@ -1,8 +1,8 @@
 """Kills: of the driver, of a backend, of the server, of the reply to a COMMIT; and a campaign of them under load.
 
-    campaign = Campaign(load, cluster, proxy, random.Random(seed))
-    for job in jobs:
-        campaign.learn(job) or campaign.strike(job)
+    campaign = Campaign(load, cluster, drivers, proxy, random.Random(seed))
+    campaign.do(job)                # undisturbed; what it takes is learned
+    campaign.strike(job)            # with a fault, then again until it is done
 
 A `Job` is a call that may be repeated until it is done. After each fault the table in use is held against the oracles before the job is
 called again: the state before or the state after, never between.
@@ -13,21 +13,24 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
-
-from atlas_ops.embedded import Cluster
 from proof.load import Load, Place
 from proof.proxy import Proxy
+
+from atlas_ops.embedded import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
@@ -59,37 +62,87 @@ class Ended:
         return self.code == 0
 
 
-class Driver:
-    """The driver as a process."""
+class Drivers:
+    """Starts drivers, one after the other: a process that has imported what they need, and forks."""
 
-    def __init__(self, job: Job, conninfo: str, die: Mapping[str, Any] | None = None) -> None:
-        order = {"call": job.call, "arguments": {"conninfo": conninfo, **job.arguments}, "die": die}
+    def __init__(self, *modules: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="proof-")
         path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self.process = subprocess.Popen(
-            [sys.executable, str(DRIVER), json.dumps(order)],
+        self._said = (Path(self._folder.name) / "said").open("w+")
+        self._heard = b""
+        self._process = subprocess.Popen(
+            [sys.executable, str(DRIVER), *modules],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._said,
             text=True,
+            bufsize=1,
         )
 
+    def __enter__(self) -> Drivers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._said.close()
+        self._folder.cleanup()
+
+    def start(self, job: Job, conninfo: str, die: Mapping[str, Any] | None = None) -> Driver:
+        report = Path(self._folder.name) / "report"
+        report.unlink(missing_ok=True)
+        arguments = {"conninfo": conninfo, **job.arguments}
+        order = {"call": job.call, "arguments": arguments, "die": die, "report": str(report)}
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        return Driver(self, int(self.answer(JOB_S)), report)
+
+    def run(self, job: Job, conninfo: str, die: Mapping[str, Any] | None = None) -> Ended:
+        """A driver from its start to its end."""
+        return self.start(job, conninfo, die).wait()
+
+    def answer(self, seconds: float) -> str:
+        """The next line; two may come at once."""
+        assert self._process.stdout is not None
+        pipe = self._process.stdout.fileno()
+        while b"\n" not in self._heard:
+            if not select.select([pipe], [], [], seconds)[0]:
+                raise TimeoutError(f"the driver did not end in {seconds:.0f} s")
+            heard = os.read(pipe, 1_000)
+            assert heard, f"the drivers' process has ended: {self.said()}"
+            self._heard += heard
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.decode()
+
+    def said(self) -> str:
+        """What drivers printed, the last lines of it."""
+        return Path(self._said.name).read_text()[-2_000:]
+
+
+class Driver:
+    """One driver."""
+
+    def __init__(self, drivers: Drivers, pid: int, report: Path) -> None:
+        self._drivers, self.pid, self._report = drivers, pid, report
+
+    @property
+    def alive(self) -> bool:
+        return Path(f"/proc/{self.pid}").exists()
+
     def kill(self) -> None:
-        self.process.kill()
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def wait(self, seconds: float = JOB_S) -> Ended:
         try:
-            out, err = self.process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            out, err = self.process.communicate()
-            raise TimeoutError(f"the driver did not end in {seconds} s: {out} {err}") from None
-        lines = out.strip().splitlines()
-        return Ended(self.process.returncode, json.loads(lines[-1]) if lines else {}, err)
-
-
-def run(job: Job, conninfo: str, die: Mapping[str, Any] | None = None) -> Ended:
-    return Driver(job, conninfo, die).wait()
+            code = int(self._drivers.answer(seconds))
+        except TimeoutError:
+            self.kill()
+            raise
+        report = json.loads(self._report.read_text()) if self._report.exists() else {}
+        return Ended(code, report, self._drivers.said())
 
 
 # Faults of the server
@@ -98,7 +151,8 @@ def run(job: Job, conninfo: str, die: Mapping[str, Any] | None = None) -> Ended:
 def backends(place: Place, like: str = OURS) -> list[int]:
     with place.connect() as conn:
         rows = conn.execute(
-            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE %s AND pid <> pg_backend_pid() ORDER BY 1", (like,)
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE %s AND pid <> pg_backend_pid() ORDER BY 1",
+            (like,),
         ).fetchall()
     return [row[0] for row in rows]
 
@@ -168,10 +222,11 @@ FAULTS = (
 
 @dataclass
 class Campaign:
-    """Jobs under load, undisturbed and with faults, and what came of it."""
+    """Jobs under load, undisturbed and with faults, and what came of it. The jobs' `conninfo` is the proxy's."""
 
     load: Load
     cluster: Cluster
+    drivers: Drivers
     proxy: Proxy
     rng: random.Random
     learned: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -182,11 +237,16 @@ class Campaign:
 
     def do(self, job: Job) -> Mapping[str, Any]:
         """The job undisturbed; its longest stall is kept, and how many statements and steps it takes is learned."""
+        commits = self.proxy.commits
         with self.load.window() as window:
             ended = self._call(job)
         self.stalls.setdefault(job.name, []).append(window.longest_ms)
         assert ended.done, f"{job.name}: {ended.report.get('error')} {ended.said}"
-        self.learned[job.name] = ended.report
+        known = {**ended.report, "commits": self.proxy.commits - commits}
+        best = self.learned.get(
+            job.name, known
+        )  # of the run with the fewest attempts, so that a number below is reached again
+        self.learned[job.name] = min(known, best, key=lambda report: report["statements"])
         return ended.report
 
     def strike(self, job: Job, fault: str = "") -> str:
@@ -203,31 +263,36 @@ class Campaign:
         assert ended.done, f"{job.name} after {fault}: {ended.report.get('error')} {ended.said}"
         return fault
 
+    @property
+    def strikes(self) -> int:
+        """Faults tried, those that came too late among them."""
+        return self.struck.total() + self.missed.total()
+
     def _call(self, job: Job, die: Mapping[str, Any] | None = None) -> Ended:
         self.calls += 1
-        return run(job, self.proxy.conninfo, die)
+        return self.drivers.run(job, self.proxy.conninfo, die)
 
     def _struck(self, job: Job, fault: str, known: Mapping[str, Any]) -> tuple[bool, Ended]:
         if fault.endswith(("a statement", "a step")):
-            when, at = fault.split()[2], fault.split()[-1]
+            when, at = fault.split()[2], fault.rsplit(maxsplit=1)[-1]
             most = known["statements"] if at == "statement" else known["attempts"]
             die = {"at": at, "number": self.rng.randint(1, max(most, 1)), "when": when, "ms": self.rng.uniform(0, 3)}
             ended = self._call(job, die)
             return ended.code == -signal.SIGKILL, ended
         if "COMMIT" in fault:
-            self.proxy.lose(self.rng.randint(1, max(1, known["statements"] // 8)), reaches=fault.startswith("reply"))
+            self.proxy.lose(self.rng.randint(1, max(1, known["commits"])), reaches=fault.startswith("reply"))
             ended = self._call(job)
             self.proxy.disarm()
             return self.proxy.lost.is_set(), ended
         self.calls += 1
-        driver = Driver(job, self.proxy.conninfo)
+        driver = self.drivers.start(job, self.proxy.conninfo)
         hit = self._at_random(driver, fault, known)
         ended = driver.wait()
         return hit and not ended.done, ended
 
     def _at_random(self, driver: Driver, fault: str, known: Mapping[str, Any]) -> bool:
         """Wait until the driver is connected, then some part of the time it takes; whether there was something to kill."""
-        while not (pids := backends(self.load.place)) and driver.process.poll() is None:
+        while not (pids := backends(self.load.place)) and driver.alive:
             time.sleep(0.01)
         time.sleep(self.rng.uniform(0, 1) * known["seconds"])
         if fault.startswith("driver"):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -19,7 +20,7 @@ import psycopg
 SWAP_ATTEMPTS = 400
 LOCK_TIMEOUT_MS = 80
 UPGRADE_S = 0.05  # for the second lock of a swap, before the first is given back
-PATIENCE_S = 0.3  # with older snapshots, before the locks of a swap are asked for
+PATIENCE_S = 1.0  # with older snapshots, before the locks of a swap are asked for
 
 
 class Without(StrEnum):
@@ -29,6 +30,7 @@ class Without(StrEnum):
     ALWAYS = "the capture trigger does not fire for session_replication_role = replica"
     LOGGED = "the log is UNLOGGED"
     GUARD = "no guard at the cut-over"
+    GUARD_ALWAYS = "the guard does not fire for session_replication_role = replica"
     KEY_LOG = "a trigger writes the rows into the copy"
     OLD_KEY = "the log gets the new key only"
     LAST_DRAIN = "the cut-over does not drain"
@@ -37,6 +39,7 @@ class Without(StrEnum):
     IDENTITY = "rows that = calls equal are taken for the same"
     SNAPSHOT = "a drain reads in several snapshots"
     OLD_READERS = "the cut-over does not wait for readers with an older snapshot"
+    WAITING_READERS = "readers with an older snapshot are overlooked while they wait for a lock"
     NO_QUEUE = "the cut-over queues for its second lock while it holds the first"
     TRUNCATE = "TRUNCATE is not refused"
 
@@ -102,7 +105,7 @@ ALTER TABLE {table} ENABLE ALWAYS TRIGGER no_truncate;
 """
 GUARD = """
 CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION mini.guard('{last}');
-ALTER TABLE {table} ENABLE ALWAYS TRIGGER guard;
+ALTER TABLE {table} {always} TRIGGER guard;
 """
 NO_TRIGGERS = """
 DROP TRIGGER IF EXISTS capture ON {table};
@@ -136,9 +139,8 @@ SELECT count(*) FROM pg_stat_activity AS a
 WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND a.pid <> pg_backend_pid()
 AND age(a.backend_xmin) >= age(%(last)s::xid8::xid) AND a.xact_start < %(at)s
 AND NOT EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND NOT l.granted
-    AND l.relation = 'public.item'::regclass AND l.mode = 'RowExclusiveLock')
+    AND l.relation = 'public.item'::regclass AND l.mode = ANY (%(let_be)s))
 """
-NO_FIRST_MONTH = datetime.min
 
 
 class Again(Exception):
@@ -186,7 +188,7 @@ class Miniature:
                 )
             )
             bounds = sorted(months)
-            for number, (first, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+            for number, (first, end) in enumerate(pairwise(bounds)):
                 conn.execute(
                     f"CREATE TABLE mini.item_{number} PARTITION OF mini.parked FOR VALUES FROM ('{first}') TO ('{end}')"
                 )
@@ -247,7 +249,7 @@ class Miniature:
             conn.execute(ADD)
             if Without.PURGE_OF_WHAT_WAS_READ in self.without:
                 conn.execute("DELETE FROM mini.key_log WHERE seq <= %s", (last,))
-        [now] = conn.execute("SELECT clock_timestamp()").fetchone() or (NO_FIRST_MONTH,)
+        [now] = conn.execute("SELECT clock_timestamp()").fetchone() or (None,)
         return xact, now
 
     def _fence(self, conn: psycopg.Connection[Any]) -> None:
@@ -279,7 +281,10 @@ class Miniature:
             time.sleep(0.01)
 
     def _old_snapshots(self, conn: psycopg.Connection[Any], last: str, at: datetime) -> bool:
-        [number] = conn.execute(OLD_SNAPSHOTS, {"last": last, "at": at}).fetchone() or (0,)
+        if Without.OLD_READERS in self.without:
+            return False
+        let_be = ["RowExclusiveLock", *(["AccessShareLock"] if Without.WAITING_READERS in self.without else [])]
+        [number] = conn.execute(OLD_SNAPSHOTS, {"last": last, "at": at, "let_be": let_be}).fetchone() or (0,)
         return bool(number)
 
     def _swap(self, conn: psycopg.Connection[Any], other: psycopg.Connection[Any], to: str) -> None:
@@ -296,14 +301,15 @@ class Miniature:
             if Without.LAST_DRAIN not in self.without:
                 [left] = conn.execute("SELECT count(*) FROM mini.key_log").fetchone() or (None,)
                 assert left == 0
-            if Without.OLD_READERS not in self.without and self._old_snapshots(conn, last, at):
+            if self._old_snapshots(conn, last, at):
                 raise Again
             conn.execute(NO_TRIGGERS.format(table="public.item"))
             conn.execute(EXCHANGE)
             if Without.REVERSE_CAPTURE not in self.without:
                 self._capture(conn, "public.item")
             if Without.GUARD not in self.without:
-                conn.execute(GUARD.format(table="public.item", last=last))
+                always = "ENABLE" if Without.GUARD_ALWAYS in self.without else "ENABLE ALWAYS"
+                conn.execute(GUARD.format(table="public.item", last=last, always=always))
             conn.execute("UPDATE mini.online_copy SET in_use = %s", (to,))
 
     def _upgrade(self, conn: psycopg.Connection[Any]) -> None:

@@ -40,6 +40,7 @@ class Proxy:
         self._server = f"{place['host']}/.s.PGSQL.{place.get('port') or 5432}"
         self.conninfo = make_conninfo(conninfo, host=str(folder), hostaddr="", port=5432)
         self.lost = threading.Event()
+        self.commits = 0  # seen so far
         self._mutex, self._left, self._reaches, self._statement = threading.Lock(), 0, True, COMMIT
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(folder / ".s.PGSQL.5432"))
@@ -78,6 +79,7 @@ class Proxy:
 
     def _its_turn(self, query: bytes) -> bool:
         with self._mutex:
+            self.commits += bool(COMMIT.search(query))
             if self._left == 0 or not self._statement.search(query):
                 return False
             self._left -= 1

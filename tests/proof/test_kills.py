@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-from proof.kills import FAULTS, Campaign, Job
+from proof.kills import Campaign, Drivers, Job
 from proof.load import Load, apart, table
 from proof.proxy import Proxy
 
@@ -17,20 +17,22 @@ SWAPS = {to: Job(f"swap to {to}", "proof.miniature:swap", {"to": to}) for to in 
 
 
 @pytest.fixture
-def campaign(ground: Any, options: Any, proxy: Proxy) -> Iterator[Campaign]:
+def campaign(ground: Any, options: Any, drivers: Drivers, proxy: Proxy) -> Iterator[Campaign]:
     with Load(ground.place, options.seed) as load:
         load.start()
-        yield Campaign(load, ground.cluster, proxy, random.Random(options.seed))
+        yield Campaign(load, ground.cluster, drivers, proxy, random.Random(options.seed))
 
 
 def test_swaps_and_kills_under_load_lose_nothing(ground: Any, campaign: Campaign, options: Any) -> None:
     copy = Job("copy", "proof.miniature:copy", {"months": [month.isoformat() for month in ground.place.months]})
     campaign.do(copy)
-    for number in range(options.swaps):
-        campaign.do(SWAPS["src" if number % 2 else "dst"])
-        campaign.whole("swap")
-    for number in range(options.swaps, options.swaps + options.kills):
-        campaign.strike(SWAPS["src" if number % 2 else "dst"])
+    swaps = itertools.cycle((SWAPS["dst"], SWAPS["src"]))
+    for number in range(max(options.swaps, 2)):
+        campaign.do(next(swaps))
+        if number % 10 == 1:
+            campaign.whole(f"{number + 1} swaps")
+    while campaign.struck.total() < options.kills and campaign.strikes < 3 * options.kills:
+        campaign.strike(next(swaps))
     campaign.do(DRAIN)
     campaign.load.pause()
     campaign.do(DRAIN)

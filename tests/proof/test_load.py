@@ -11,12 +11,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
-
 from proof import kills
 from proof.load import APP, RC, RR, SER, Client, Dice, Load
 from proof.oracle import Row
 from proof.proxy import Proxy
+from psycopg.conninfo import make_conninfo
 
 
 def test_a_plain_table_under_all_clients_is_clean(ground: Any, options: Any) -> None:
@@ -30,7 +29,17 @@ def test_a_plain_table_under_all_clients_is_clean(ground: Any, options: Any) -> 
     assert verdict.clean, verdict
     assert verdict.tally.committed > middle.tally.committed > len(load.clients)
     done = set(verdict.tally.statements)
-    assert {"INSERT", "UPDATE at", "UPDATE id", "DELETE", "ON CONFLICT", "MERGE", "COPY", "item_put", "rollback to"} <= done
+    assert {
+        "INSERT",
+        "UPDATE at",
+        "UPDATE id",
+        "DELETE",
+        "ON CONFLICT",
+        "MERGE",
+        "COPY",
+        "item_put",
+        "rollback to",
+    } <= done
     assert {"EXECUTE item_update", "SELECT all", "DELETE, INSERT"} <= done
 
 
@@ -65,7 +74,9 @@ TAMPERED = [
 
 
 @pytest.mark.parametrize(("statement", "kind"), TAMPERED)
-def test_every_loss_is_seen_at_the_end_and_by_a_reader(ground: Any, load: Load, led: Client, statement: str, kind: str) -> None:
+def test_every_loss_is_seen_at_the_end_and_by_a_reader(
+    ground: Any, load: Load, led: Client, statement: str, kind: str
+) -> None:
     with led.transaction():
         led.update(led.first, Row(at="2024-01-15 00:00:00+00", body=None, amount="1.10", data='{"n": 1.50}', ratio="0"))
     assert load.verdict().clean
@@ -99,7 +110,11 @@ def test_a_write_that_hits_nothing_is_seen_at_once_and_at_the_end(ground: Any, l
     client = load.clients[1]  # keeps its prepared statements
     tamper(ground, f"DELETE FROM item WHERE id = {client.first}")
     row = client.oracle.get(client.first)
-    arguments = {"delete": ([client.first],), "move": (client.first, "2024-01-15 00:00:00+00"), "drop_by_function": (client.first,)}
+    arguments = {
+        "delete": ([client.first],),
+        "move": (client.first, "2024-01-15 00:00:00+00"),
+        "drop_by_function": (client.first,),
+    }
     with client.transaction():
         getattr(client, verb)(*arguments.get(verb, (client.first, row)))
     verdict = load.verdict()
@@ -129,7 +144,10 @@ def test_what_was_rolled_back_is_not_expected(load: Load, led: Client) -> None:
 
 def test_an_error_that_an_application_must_not_get_is_told(ground: Any, load: Load) -> None:
     rc, rr, _ = load.clients
-    tamper(ground, "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no' USING ERRCODE = '40001'; END $$")
+    tamper(
+        ground,
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no' USING ERRCODE = '40001'; END $$",
+    )
     tamper(ground, "CREATE TRIGGER no BEFORE DELETE ON item FOR EACH STATEMENT EXECUTE FUNCTION no()")
     for client in (rc, rr):
         with pytest.raises(psycopg.errors.SerializationFailure), client.transaction():

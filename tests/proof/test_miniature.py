@@ -13,7 +13,6 @@ from typing import Any
 
 import psycopg
 import pytest
-
 from proof import kills
 from proof.load import RC, RR, Client, Kind, Load, apart, try_truncate
 from proof.miniature import Miniature, Without
@@ -50,7 +49,9 @@ class Story:
 def purged_by_sequence(story: Story) -> None:
     story.copy()
     story.client.begin()
-    story.client.delete([story.client.first])  # its log row has a lower number than the next one, and is committed later
+    story.client.delete(
+        [story.client.first]
+    )  # its log row has a lower number than the next one, and is committed later
     with story.second.transaction():
         story.second.update_body([story.second.first], "later")
     story.hooks["drain: keys read"] = story.client.commit
@@ -76,8 +77,16 @@ def crashed(story: Story) -> None:
 
 
 def written_with_an_old_snapshot(story: Story) -> None:
+    write_with_an_old_snapshot(story, story.snapshot)
+
+
+def written_by_a_replica_with_an_old_snapshot(story: Story) -> None:
+    write_with_an_old_snapshot(story, story.replica)
+
+
+def write_with_an_old_snapshot(story: Story, client: Client) -> None:
     story.copy()
-    client, key = story.snapshot, story.snapshot.first + 100
+    key = client.first + 100
     with client.transaction():
         client.insert({key: client.dice.row()})
     client.begin()
@@ -132,10 +141,8 @@ def drained_while_copied(story: Story) -> None:
         with story.client.transaction():
             story.client.delete([story.client.first])
         with story.mini.connect() as other:
-            try:
+            with suppress(psycopg.errors.LockNotAvailable):
                 story.mini.drain_once(other)
-            except psycopg.errors.LockNotAvailable:
-                pass
 
     # what lies out of all months is the first range, January the second
     story.hooks["backfill: before COMMIT"] = lambda: story.hooks.update({"backfill: before COMMIT": delete_and_drain})
@@ -168,7 +175,7 @@ def read_with_an_old_snapshot(story: Story) -> None:
     client.look_elsewhere()
     swap = threading.Thread(target=story.mini.swap, args=("dst",))
     swap.start()
-    swap.join(0.7)
+    swap.join(None if Without.OLD_READERS in story.mini.without else 0.3)
     client.read([key])
     client.commit()
     swap.join()
@@ -179,6 +186,7 @@ STORIES: list[tuple[Callable[[Story], None], Without, set[Without]]] = [
     (written_by_a_replica, Without.ALWAYS, set()),
     (crashed, Without.LOGGED, set()),
     (written_with_an_old_snapshot, Without.GUARD, {Without.OLD_READERS}),
+    (written_by_a_replica_with_an_old_snapshot, Without.GUARD_ALWAYS, {Without.OLD_READERS}),
     (deleted_with_an_old_snapshot, Without.KEY_LOG, set()),
     (moved_and_renamed, Without.OLD_KEY, set()),
     (written_just_before_the_cut_over, Without.LAST_DRAIN, set()),
@@ -194,7 +202,7 @@ def by_name(value: Any) -> str | None:
 
 @pytest.fixture
 def load(ground: Any, options: Any) -> Iterator[Load]:
-    with Load(ground.place, options.seed, [RC, RC, RR, Kind(replica=True)]) as made:
+    with Load(ground.place, options.seed, [RC, RC, RR, Kind("REPEATABLE READ", replica=True)]) as made:
         yield made
 
 
@@ -227,6 +235,47 @@ def test_a_reader_with_an_old_snapshot_is_waited_for(ground: Any, load: Load) ->
 
 def test_a_reader_that_is_not_waited_for_misreads_and_the_proof_sees_it(ground: Any, load: Load) -> None:
     read_with_an_old_snapshot(Story(ground, load, {Without.OLD_READERS}))
+    verdict = load.verdict()
+    assert verdict.losses == 0 and verdict.tally.misread == {"RR: missing": 1}, verdict
+
+
+def read_from_the_queue_with_an_old_snapshot(story: Story) -> None:
+    """The cut-over waits for a reader; behind it waits another, whose snapshot is from before the last drain."""
+    story.copy()
+    client, key = story.snapshot, story.snapshot.first + 100
+
+    def write_and_look() -> None:
+        with client.transaction():
+            client.insert({key: client.dice.row()})
+        client.begin()
+        client.look_elsewhere()
+        story.second.begin()
+        story.second.read([story.second.first])
+
+    story.hooks["swap: begins"] = write_and_look
+    locked = threading.Event()
+    story.hooks["swap: drained"] = locked.set
+    swap = threading.Thread(target=story.mini.swap, args=("dst",))
+    swap.start()
+    locked.wait()
+    time.sleep(0.02)
+    waits = threading.Thread(target=client.read, args=([key],))
+    waits.start()
+    time.sleep(0.02)
+    story.second.commit()
+    waits.join()
+    client.commit()
+    swap.join()
+
+
+def test_a_reader_with_an_old_snapshot_is_found_in_the_queue(ground: Any, load: Load) -> None:
+    read_from_the_queue_with_an_old_snapshot(Story(ground, load, {Without.NO_QUEUE}))
+    verdict = load.verdict()
+    assert verdict.clean, verdict
+
+
+def test_a_reader_that_is_overlooked_in_the_queue_misreads_and_the_proof_sees_it(ground: Any, load: Load) -> None:
+    read_from_the_queue_with_an_old_snapshot(Story(ground, load, {Without.NO_QUEUE, Without.WAITING_READERS}))
     verdict = load.verdict()
     assert verdict.losses == 0 and verdict.tally.misread == {"RR: missing": 1}, verdict
 
