@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from atlas_ops import bounds, migration, sqlfile
+from atlas_ops import bounds, migration, online, sqlfile
 from atlas_ops.bounds import Period
 from atlas_ops.database import translate
 from atlas_ops.errors import AtlasError
@@ -25,6 +26,7 @@ from atlas_ops.model import (
     Index,
     Installed,
     KeyFacts,
+    OnlineCopy,
     Partition,
     PartitionSchema,
     Policy,
@@ -38,7 +40,7 @@ from atlas_ops.model import (
     Transaction,
     Trigger,
 )
-from atlas_ops.spec import TableSpec
+from atlas_ops.spec import TableSpec, exchanged
 
 OLD_TRANSACTION_S = 5.0  # younger ones end by themselves before anybody reads of them
 SAMPLE_ROWS = 100_000
@@ -108,15 +110,15 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
     Raises AtlasError where a read fails, for instance for a missing right.
     """
     with reading(connection, f"Reading the catalogs for {spec.table}"):
-        original = relation(connection, spec.schema, spec.name)
-        partitioned = relation(connection, spec.partitioned_schema, spec.partitioned_name)
+        original = relation(connection, *spec.original_at)
+        partitioned = relation(connection, *spec.partitioned_at)
         roles = _column(connection, "application_roles", oid=original.table.oid if original else 0)
         (room,) = rows(
             connection,
             "partition_schema",
             PartitionSchema,
             schema=spec.partition_schema,
-            target=spec.partitioned_schema,
+            target=spec.partitioned_at[0],
             roles=list(roles),
         )
         return Snapshot(
@@ -148,8 +150,47 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
                 oid=original.table.oid if original else 0,
             ),
             registered=(care := _care(connection, spec)) is not None,
+            online=online_copy(connection, spec),
             ready=bool(care),
         )
+
+
+def placed(connection: psycopg.Connection, spec: TableSpec) -> TableSpec:
+    """The specification as it reads now: after a cut-over that exchanged the names its tables are found under other ones."""
+    with reading(connection, f"Reading how far {spec.table} has come"):
+        if not _exists(connection, online.STATE):
+            return spec
+        row = connection.execute(
+            "SELECT exchanged FROM atlas_ops.online_copy WHERE schema_name = %s AND table_name = %s",
+            (spec.schema, spec.name),
+        ).fetchone()
+    return exchanged(spec) if row and row[0] else spec
+
+
+def online_copy(connection: psycopg.Connection, spec: TableSpec) -> OnlineCopy | None:
+    """How the copy of a table is kept in step, its key log counted; None where nothing follows. Inside of a read."""
+    if not _exists(connection, online.STATE):
+        return None
+    found = rows(
+        connection,
+        "online_copy",
+        OnlineCopy,
+        schema=spec.schema,
+        name=spec.name,
+        original_schema=spec.original_at[0],
+        original_name=spec.original_at[1],
+        partitioned_schema=spec.partitioned_at[0],
+        partitioned_name=spec.partitioned_at[1],
+        log_schema=spec.partition_schema,
+        log_name=spec.key_log_name,
+    )
+    if not found:
+        return None
+    counted = 0
+    if found[0].log_bytes:
+        row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(online.log(spec))).fetchone()
+        counted = row[0] if row else 0
+    return replace(found[0], log_rows=counted)
 
 
 def _column(connection: psycopg.Connection, name: str, /, **parameters: Any) -> tuple[Any, ...]:
@@ -173,7 +214,7 @@ def _care(connection: psycopg.Connection, spec: TableSpec) -> bool | None:
         return None
     row = connection.execute(
         "SELECT ready FROM atlas_ops.partitioned_table WHERE schema_name = %s AND table_name = %s",
-        (spec.partitioned_schema, spec.partitioned_name),
+        spec.partitioned_at,
     ).fetchone()
     return row[0] if row else None
 
@@ -204,7 +245,7 @@ def rows_per_period(
 
     A row without a key is counted where the specification's expression puts it.
     """
-    original = relation(connection, spec.schema, spec.name)
+    original = relation(connection, *spec.original_at)
     key = original.column(spec.partition_key) if original else None
     if original is None or key is None:
         raise AtlasError(
@@ -219,8 +260,8 @@ def rows_per_period(
     )
     query = sqlfile.template(
         "rows_per_period",
-        key=sql.SQL(migration.projection(spec, spec.partition_key)),
-        table=sql.Identifier(spec.schema, spec.name),
+        key=sql.SQL(online.projection(spec, spec.partition_key)),
+        table=sql.Identifier(*spec.original_at),
         bounds=array,
     )
     with reading(connection, f"Counting {spec.table} by {spec.every}"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -24,9 +25,11 @@ def prove(
     where: Session,
     tables: Sequence[tuple[TableSpec, Relation, Sequence[Part]]],
     progress: Says = silent,
+    following: Mapping[str, str] | None = None,
 ) -> tuple[tuple[PartProof, ...], tuple[Difference, ...]]:
     """Every part of every table, and the rows that differ by name (at most 20 a part).
 
+    `following`: name of a table that is kept in step → the authority; its rows that differ are looked for in its key log.
     All of it is read in one REPEATABLE READ snapshot, exported to a second connection: what is written meanwhile cannot blur it.
     The snapshot lives as long as this call, so it holds back VACUUM no longer than that.
     Raises AtlasError where a read fails.
@@ -46,12 +49,14 @@ def prove(
                     progress(len(proofs), len(jobs), "compared")
             order = {(str(spec.name), part.label): number for number, (spec, _, part) in enumerate(jobs)}
             proofs.sort(key=lambda proof: order[proof.table, proof.part])
-            wrong = {(proof.table, proof.part) for proof in proofs if not proof.same}
+            # in the same snapshot: a drain that commits meanwhile takes keys out of the log that this snapshot still sees there
+            proofs = [_looked_up(first, proof, jobs[number], following or {}) for number, proof in enumerate(proofs)]
+            wrong = {(proof.table, proof.part) for proof in proofs if not proof.proven}
             differences = [
                 found
                 for spec, original, part in jobs
                 if (spec.name, part.label) in wrong
-                for found in _differences(first, spec, original, part)
+                for found in _differences(first, spec, original, part, (following or {}).get(spec.name))
             ]
     except psycopg.Error as error:
         raise translate(error, "Comparing both tables") from None
@@ -77,8 +82,29 @@ def _part(connection: psycopg.Connection, spec: TableSpec, original: Relation, p
     return PartProof(spec.name, part.label, sides[0], sides[1], keys, time.perf_counter() - started)
 
 
-def _differences(connection: psycopg.Connection, spec: TableSpec, original: Relation, part: Part) -> list[Difference]:
-    found = connection.execute(verify.differences_query(spec, original, part)).fetchall()
+def _looked_up(
+    connection: psycopg.Connection,
+    proof: PartProof,
+    job: tuple[TableSpec, Relation, Part],
+    following: Mapping[str, str],
+) -> PartProof:
+    """A part that differs, with what the key log says of it."""
+    spec, original, part = job
+    if proof.same or spec.name not in following or not part.table:
+        return proof
+    waiting, lost = _one(connection, verify.waiting_query(spec, original, part, following[spec.name]))
+    return replace(proof, waiting=waiting, lost=lost)
+
+
+def _differences(
+    connection: psycopg.Connection, spec: TableSpec, original: Relation, part: Part, authority: str | None
+) -> list[Difference]:
+    query = (
+        verify.lost_query(spec, original, part, authority)
+        if authority and part.table
+        else verify.differences_query(spec, original, part)
+    )
+    found = connection.execute(query).fetchall()
     return [Difference(part.label, tuple(key), kind, tuple(columns)) for key, kind, columns in found]
 
 

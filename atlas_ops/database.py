@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -187,6 +188,7 @@ _NEXT = {
     "23505": ("Two rows have the same key.", "03 Verify counts names keys on both sides; 01 Preflight lists uniqueness that will be lost."),
     "23503": ("A referenced row is gone: it was deleted while the rows were being copied.",
               "Run again: rows that are gone from the original go from the copy before they are checked."),
+    "23502": ("A row has NULL where the copy allows none.", "01 Preflight counts rows without a partition key; null_keys says what becomes of them."),
     "23514": ("A row does not fit its partition or a CHECK.", "01 Preflight counts rows out of range; those in the default partition move first."),
     "25006": ("The transaction is read-only.", "A stage that reads never writes: this is a fault of ours, please report it."),
     "57P01": ("The server ended the connection.", "Run again: what is done stays done, the next plan is read from the catalogs."),
@@ -215,9 +217,17 @@ def translate(error: psycopg.Error, doing: str) -> AtlasError:
     )
 
 
+def written(cursor: psycopg.Cursor[Any]) -> int:
+    """The rows that a statement inserted, updated or deleted."""
+    wrote = (cursor.statusmessage or "").startswith(("INSERT", "UPDATE", "DELETE", "MERGE", "COPY"))
+    return cursor.rowcount if wrote else 0
+
+
 def _raised_by_a_function(error: psycopg.Error) -> bool:
     """Whether RAISE in a PL/pgSQL function wrote the message, ours aside."""
-    ours = "create_future_partitions(" in (error.diag.context or "").partition("\n")[0]
+    # a DO block can only be ours: a user's trigger is a function
+    raised_in = (error.diag.context or "").partition("\n")[0]
+    ours = "create_future_partitions(" in raised_in or "inline_code_block" in raised_in
     return error.diag.source_function == "exec_stmt_raise" and not ours
 
 

@@ -17,6 +17,7 @@ from psycopg import sql
 from atlas_ops.model import Column, Grant, Policy, Relation, Trigger
 
 PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
+SCHEMA_MARK = "atlas_ops: partitions, closed to the roles of the application"
 NAME_BYTES = 63  # NAMEDATALEN - 1; longer names are cut silently by the server
 
 
@@ -270,6 +271,16 @@ def _trigger(at: sql.Composable, trigger: Trigger) -> list[str]:
         text(create),
         text(sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(at, sql.SQL(state), name(trigger.name))),
     ]
+
+
+def switch_triggers(table: sql.Composable, triggers: Sequence[Trigger]) -> tuple[list[str], list[str]]:
+    """Statements that switch the triggers of a table off, and those that give each its own state back."""
+    states = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
+    live = [trigger for trigger in triggers if trigger.enabled in states]
+    alter = sql.SQL("ALTER TABLE {} {} TRIGGER {}")
+    off = [text(alter.format(table, sql.SQL("DISABLE"), name(trigger.name))) for trigger in live]
+    on = [text(alter.format(table, raw(states[trigger.enabled]), name(trigger.name))) for trigger in live]
+    return off, on
 
 
 def grants(schema: str, table: str, original: Relation) -> list[str]:

@@ -1,7 +1,8 @@
 """The one writer: runs a plan that was confirmed, step by step, and reports each of them.
 
 A step is one transaction. It is tried again only for lock_timeout (55P03) and deadlock (40P01), after a pause with jitter, and every
-attempt is in the report. Steps of neighbouring lanes run side by side on `workers` connections; a lane keeps its order.
+attempt is in the report. Steps of neighbouring lanes run side by side on `workers` connections; a lane keeps its order. A step that is
+repeated is a transaction each time, with the plan's throttle between them; an exchange is two connections, see `exchange`.
 """
 
 from __future__ import annotations
@@ -9,25 +10,28 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import psycopg
 
-from atlas_ops import sqlfile
-from atlas_ops.database import Session, connect, translate
+from atlas_ops import exchange, sqlfile
+from atlas_ops.database import Session, connect, translate, written
 from atlas_ops.errors import AtlasError
 from atlas_ops.plan import Plan, Step, confirmed
 from atlas_ops.progress import Says, silent
 from atlas_ops.report import Line
+from atlas_ops.throttle import Brake
 
 ATTEMPTS = 30
 PAUSE_S = (0.05, 1.0)  # the first and the longest pause between attempts, before jitter
-TRIED_AGAIN = {"55P03", "40P01"}
+TRIED_AGAIN = frozenset({"55P03", "40P01"})
 CANCELED = "57014"
+Done = TypeVar("Done")
 RUN_LOCK = (0x41544C53, 1)  # advisory lock of a run on one database: 'ATLS' in ASCII
 
 
@@ -104,6 +108,7 @@ class _Run:
         self.where, self.plan, self.progress = where, plan, progress
         self.total = sum(max(step.weight, 1) for step in plan.steps)
         self.done = 0
+        self.part: dict[int, int] = {}
         self.lines: dict[int, Line] = {}
         self.number = {id(step): position for position, step in enumerate(plan.steps)}
         self.mutex = threading.Lock()
@@ -151,59 +156,137 @@ class _Run:
         """The steps of a lane, on one connection of their own."""
         if self.stop.is_set():
             raise _Stopped
+        with self._connected() as connection:
+            brake = Brake(self.plan.throttle, self.stop.is_set, self._say)
+            for step in steps:
+                if self.stop.is_set():
+                    raise _Stopped
+                with self._translated(step):
+                    if step.lane or step.again:
+                        brake(connection)
+                    line = self._step(connection, step, brake)
+                self._finished(step, line)
+
+    @contextmanager
+    def _connected(self) -> Iterator[psycopg.Connection]:
+        """A connection that is cancelled when the run is wound up."""
         with connect(self.where, write=True) as connection:
             with self.mutex:
                 self.open.add(connection)
             try:
-                for step in steps:
-                    if self.stop.is_set():
-                        raise _Stopped
-                    self._finished(step, self._step(connection, step))
+                yield connection
             finally:
                 with self.mutex:
                     self.open.discard(connection)
 
+    @contextmanager
+    def _translated(self, step: Step) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            if self.stop.is_set() and error.sqlstate == CANCELED:
+                raise _Stopped from None  # by ourselves: the failure to tell is the one that came first
+            raise translate(error, f'Step "{step.name}"') from None
+
+    def _say(self, label: str) -> None:
+        with self.mutex:
+            self.progress(self.done, self.total, label)
+
+    def _passed(self, step: Step, rows: int) -> None:
+        """A part of a step that is repeated is done: never more of its weight than it has."""
+        with self.mutex:
+            before = self.part.get(id(step), 0)
+            self.part[id(step)] = min(before + rows, max(step.weight - 1, 0))
+            self.done += self.part[id(step)] - before
+            self.progress(self.done, self.total, step.name)
+
     def _finished(self, step: Step, line: Line) -> None:
         with self.mutex:
             self.lines[self.number[id(step)]] = line
-            self.done += max(step.weight, 1)
+            self.done += max(step.weight, 1) - self.part.pop(id(step), 0)
             self.progress(self.done, self.total, step.name)
 
-    def _step(self, connection: psycopg.Connection, step: Step) -> Line:
-        started = datetime.now(UTC)
-        states: list[str] = []
-        for attempt in range(1, ATTEMPTS + 1):
+    def _step(self, connection: psycopg.Connection, step: Step, brake: Brake) -> Line:
+        attempts = _Attempts(step, self.stop)
+        if step.exchange:
+            with self._connected() as second:
+                held = attempts.run(lambda: exchange.attempt(connection, second, step, self._say), exchange.TRIED_AGAIN)
+            return attempts.line(held.rows, held.waits, held.held_ms)
+        rows = 0
+        for _ in range(max(step.again, 1)):
+            done, more = attempts.run(lambda: _attempt(connection, step))
+            rows += done
+            if not step.again or not more:
+                return attempts.line(rows)
+            self._passed(step, done)
+            if self.stop.is_set():
+                raise _Stopped
+            brake(connection)
+        raise AtlasError(
+            what=f'Step "{step.name}" was repeated {step.again:,} times, and there is still more to do.',
+            why="Rows come faster than they are taken: the key log does not shrink.",
+            next="Nothing is lost, and what is done stays done. Run again at a quieter hour, with a shorter pause, or look who writes so much.",
+        )
+
+
+class _Attempts:
+    """The attempts at one step, for its line in the report."""
+
+    def __init__(self, step: Step, stop: threading.Event) -> None:
+        self.step, self.stop = step, stop
+        self.started = datetime.now(UTC)
+        self.failed: list[str] = []
+        self.transactions = 0
+
+    def run(self, attempt: Callable[[], Done], also: frozenset[str] = frozenset()) -> Done:
+        """Try until it works, at most ATTEMPTS times. Raises psycopg's error of the last one."""
+        for number in range(1, ATTEMPTS + 1):
+            self.transactions += 1
             try:
-                rows = _attempt(connection, step)
+                return attempt()
             except psycopg.Error as error:
-                again = (
-                    error.sqlstate in TRIED_AGAIN
-                    and not step.autocommit
-                    and attempt < ATTEMPTS
-                    and not self.stop.is_set()
-                )
-                if self.stop.is_set() and error.sqlstate == CANCELED:
-                    raise _Stopped from None  # by ourselves: the failure to tell is the one that came first
-                if not again:
-                    raise translate(error, f'Step "{step.name}"') from None
-                states.append(str(error.sqlstate))
-                time.sleep(_pause(attempt))
-            else:
-                return Line(step.name, started, datetime.now(UTC), attempt, rows, tuple(states))
+                again = error.sqlstate in TRIED_AGAIN | also and not self.step.autocommit and number < ATTEMPTS
+                if not again or self.stop.is_set():
+                    raise
+                self.failed.append(str(error.sqlstate))
+                time.sleep(_pause(number))
         raise AssertionError("the last attempt returns or raises")
 
+    def line(self, rows: int, waits: tuple[tuple[str, float], ...] = (), held_ms: float | None = None) -> Line:
+        """The line of a step that worked."""
+        return Line(
+            self.step.name,
+            self.started,
+            datetime.now(UTC),
+            self.transactions,
+            rows,
+            tuple(self.failed),
+            waits,
+            held_ms,
+        )
 
-def _attempt(connection: psycopg.Connection, step: Step) -> int:
-    """Run the statements once, in one transaction unless the step says otherwise; returns the rows inserted, updated, deleted."""
+
+def _attempt(connection: psycopg.Connection, step: Step) -> tuple[int, bool]:
+    """Run the statements once, in one transaction unless the step says otherwise.
+
+    Returns the rows inserted, updated and deleted, and what the last statement answered of a step that is repeated.
+    """
     if step.autocommit:
-        return sum(_rows(connection.execute(statement)) for statement in step.statements)
+        return _executed(connection, step)
     with connection.transaction():
-        return sum(_rows(connection.execute(statement)) for statement in step.statements)
+        return _executed(connection, step)
 
 
-def _rows(cursor: psycopg.Cursor[tuple[object, ...]]) -> int:
-    written = (cursor.statusmessage or "").startswith(("INSERT", "UPDATE", "DELETE", "MERGE", "COPY"))
-    return cursor.rowcount if written else 0
+def _executed(connection: psycopg.Connection, step: Step) -> tuple[int, bool]:
+    rows, more = 0, False
+    for statement in step.statements:
+        # a statement that is repeated finds its plan again: for few rows the plan costs more than its execution
+        cursor = connection.execute(statement, prepare=True if step.again else None)
+        rows += written(cursor)
+    if step.again:
+        answer = cursor.fetchone()
+        more = bool(answer and answer[0])
+    return rows, more
 
 
 def _pause(attempt: int) -> float:

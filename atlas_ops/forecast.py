@@ -63,7 +63,7 @@ def sample_statements(spec: TableSpec, original: Relation, percent: float) -> tu
         ).format(
             sql.Identifier(SAMPLE_TABLE),
             columns,
-            sql.Identifier(spec.schema, spec.name),
+            sql.Identifier(*spec.original_at),
             sql.Literal(percent),
             sql.Literal(SAMPLE_ROWS),
         )

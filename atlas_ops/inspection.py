@@ -176,7 +176,7 @@ def _finding(severity: Severity, spec: TableSpec, words: str, what: str, stateme
 
 
 def _not_there(spec: TableSpec, snapshot: Snapshot) -> Check:
-    wanted = f"{spec.partitioned_schema}.{spec.partitioned_name}"
+    wanted = ".".join(spec.partitioned_at)
     if snapshot.partitioned is None:
         return _finding(Severity.STOP, spec, "no table", f"There is no partitioned table {wanted}.")
     return _finding(Severity.STOP, spec, "other kind", f"{wanted} is no partitioned table.")

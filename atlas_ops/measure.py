@@ -65,13 +65,17 @@ def workload(where: Session, spec: TableSpec, queries: Sequence[Query], repeat: 
         reader = connections.enter_context(connect(where))
         bench = _Bench(spec, _leaves(reader, spec), reader, reader)
         if any(query.writes for query in asked):
-            bench = replace(bench, writer=connections.enter_context(connect(where, write=True)))
+            writer = connections.enter_context(connect(where, write=True))
+            writer.execute(
+                "SET atlas_ops.writes = 'allowed'"
+            )  # a copy that follows refuses others; these are rolled back
+            bench = replace(bench, writer=writer)
         return tuple(bench.compare(query, repeat) for query in asked)
 
 
 def _leaves(connection: psycopg.Connection, spec: TableSpec) -> frozenset[str]:
     """The names of the leaf partitions."""
-    table = identifier(spec.partitioned_schema, spec.partitioned_name)
+    table = identifier(*spec.partitioned_at)
     found = connection.execute(
         "SELECT c.relname::text FROM pg_partition_tree(to_regclass(%s)) AS t"
         " JOIN pg_class AS c ON c.oid = t.relid WHERE t.isleaf AND t.level > 0",
@@ -103,8 +107,8 @@ class _Bench:
     def compare(self, query: Query, repeat: int) -> QueryResult:
         """Ask both tables in turn."""
         spec = self.spec
-        original = identifier(spec.schema, spec.name)
-        partitioned = identifier(spec.partitioned_schema, spec.partitioned_name)
+        original = identifier(*spec.original_at)
+        partitioned = identifier(*spec.partitioned_at)
         bound = _bound(self.reader, query, original, self.search_path)
         sides = (
             self._asked(query, query.sql, original, bound),

@@ -18,9 +18,9 @@ from itertools import pairwise
 
 from psycopg import sql
 
-from atlas_ops import bounds, definition, sqlfile
+from atlas_ops import bounds, definition, online, sqlfile
 from atlas_ops.bounds import Period
-from atlas_ops.definition import IndexPlan, name, plainly, text
+from atlas_ops.definition import IndexPlan, indexed_by, name, plainly, text
 from atlas_ops.model import Installed, Partition, Relation, Snapshot
 from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.spec import TableSpec
@@ -28,7 +28,9 @@ from atlas_ops.spec import TableSpec
 STAGE = "apply_migration"
 BOUND_CHECK = "atlas_ops_bound"
 ANALYZE_ONLY_SINCE = 180000  # ANALYZE ONLY leaves the partitions out (release notes of 18)
+FILLING = " (rows are being copied)"  # at the end of the mark of a table that is not whole yet
 SET_ASIDE = "set aside"  # in the mark of a table that is never attached
+ROUNDS = 100  # passes of a drain beyond those that the log's length asks for
 OUT_OF_RANGE = "out of range"  # the label of the part that no period holds
 
 
@@ -130,13 +132,6 @@ def _keyless(spec: TableSpec) -> Part:
     )
 
 
-def projection(spec: TableSpec, column: str) -> str:
-    """What the copy holds of a column of the original: itself, or for the key the value that stands in for NULL."""
-    own = text(name(column))
-    value = spec.null_value
-    return f"coalesce({own}, ({value}))" if value and column == spec.partition_key else own
-
-
 def names_needed(spec: TableSpec, as_of: date) -> tuple[str, ...]:
     """Every relation name that the migration makes, for the catalogs to say which are taken.
 
@@ -149,6 +144,7 @@ def names_needed(spec: TableSpec, as_of: date) -> tuple[str, ...]:
         *tables,
         *([spec.default_name] if spec.default_partition else []),
         *([spec.null_keys_name] if spec.null_keys == "set_aside" else []),
+        *([spec.key_log_name, spec.retired_name] if spec.copy == "online" else []),
     )
 
 
@@ -202,8 +198,31 @@ def plan_migration(
     builder = _Builder(spec, snapshot, original, as_of, rows or {})
     installing = install_step(snapshot.installed) if install else None
     steps = [*([installing] if installing else [])]
-    steps += builder.single_transaction() if spec.copy == "single_transaction" else builder.by_partition()
+    ways = {
+        "online": builder.online,
+        "by_partition": builder.by_partition,
+        "single_transaction": builder.single_transaction,
+    }
+    steps += ways[spec.copy]()
     return plan_for(STAGE, spec, snapshot.server, steps, f"{spec.table}: {len(steps)} steps.", workers=spec.workers)
+
+
+def drain_step(spec: TableSpec, original: Relation, authority: str, log_rows: int, more: Sequence[str] = ()) -> Step:
+    """What follows is brought in step: passes of DRAIN_ROWS keys until less than one pass is left.
+
+    `log_rows`: keys in the log when the plan was made; from them comes the number of passes after which a log that does not shrink
+    stops the run. `more`: statements of others on the keys of a pass.
+    """
+    source, follower = (spec.original_at, spec.partitioned_at)[:: 1 if authority == online.ORIGINAL else -1]
+    return Step(
+        name=f"drain into {plainly(*follower)}",
+        statements=online.Drain(spec, original, authority, more).statements(),
+        lock="ACCESS SHARE",
+        on=plainly(*source),
+        why="Takes keys out of the key log and makes those rows of the copy as they are in the table that the application writes.",
+        again=ROUNDS + 3 * (log_rows // online.DRAIN_ROWS),
+        weight=log_rows,
+    )
 
 
 def migration_file(plans: Sequence[Plan]) -> str:
@@ -239,13 +258,37 @@ class _Builder:
         self.have = {
             partition.name: partition for partition in snapshot.partitions if partition.schema == spec.partition_schema
         }
-        self.source = text(name(spec.schema, spec.name))
-        self.target = text(name(spec.partitioned_schema, spec.partitioned_name))
+        self.source = text(name(*spec.original_at))
+        self.target = text(name(*spec.partitioned_at))
         # for people; the statements above and below quote every name
-        self.source_said = plainly(spec.schema, spec.name)
-        self.target_said = plainly(spec.partitioned_schema, spec.partitioned_name)
+        self.source_said = plainly(*spec.original_at)
+        self.target_said = plainly(*spec.partitioned_at)
 
-    # -- the two ways
+    # -- the three ways
+
+    def online(self) -> Iterator[Step]:
+        """Month by month while the application writes, then in step until the cut-over; resumable, also inside a large month."""
+        state = self.snapshot.online
+        if state is None and self.snapshot.partitioned is not None:
+            yield from self.by_partition()  # a copy that was begun without a capture cannot be given one afterwards
+            return
+        if state is not None and state.authority == online.PARTITIONED:
+            return
+        if state is None:
+            yield self._build(self._following())
+            yield self._capture()
+        for part in self.parts:
+            yield from self._copy_online(part)
+        waiting = [part for part in self.parts if part.attachable and not self._attached(part)]
+        for part in waiting:
+            yield self._attach(part, referenced="")
+        for part in waiting:
+            yield self._vacuum(part)
+        if state is None or waiting or not state.in_step or not self.snapshot.ready:
+            yield self._analyze()
+            yield self._begin_following()
+        if state is None or waiting or not state.in_step or state.log_rows:
+            yield drain_step(self.spec, self.original, online.ORIGINAL, state.log_rows if state else 0)
 
     def by_partition(self) -> Iterator[Step]:
         """Month by month, in several transactions; resumable."""
@@ -293,6 +336,169 @@ class _Builder:
             weight=sum(self.rows.values()),
         )
 
+    # -- online: what follows, what is captured, how a large part is copied
+
+    def _following(self) -> list[str]:
+        """The user's triggers switched off, no foreign key, and a guard: until the cut-over nobody but the drain writes here."""
+        at = (self.spec.partition_schema, self.spec.name)
+        statements = definition.triggers(*at, self.original)
+        statements += definition.switch_triggers(name(*at), self.original.triggers)[0]
+        return [*statements, online.follows(at), online.remember(self.spec)]
+
+    def _capture(self) -> Step:
+        return Step(
+            name=f"capture {self.source_said}",
+            statements=(
+                *online.log_objects(self.spec, self.original, self.snapshot.closed_to),
+                *online.capture(self.spec, self.spec.original_at),
+            ),
+            lock="SHARE ROW EXCLUSIVE",
+            on=self.source_said,
+            why="From here on every write leaves its keys in the key log; waits for open writers, and lets none pass for a moment. "
+            "It appends and does nothing else. TRUNCATE is refused meanwhile. Off again: "
+            + "; ".join(online.release(self.spec.original_at))
+            + ".",
+        )
+
+    def _begin_following(self) -> Step:
+        return Step(
+            name=f"follow {self.source_said}",
+            statements=(
+                online.fence(self.spec, online.ORIGINAL),
+                online.set_state(self.spec, "in_step = true"),
+                self._register(ready=True),
+            ),
+            lock="ROW SHARE",
+            on="our own objects only",
+            why="Every row was copied once: what differs has its key in the log. Future partitions are made from now on.",
+        )
+
+    def _copy_online(self, part: Part) -> Iterator[Step]:
+        if self._attached(part):
+            return
+        found = self.have.get(part.table)
+        begun = found is not None and found.comment == self._mark(part) + FILLING
+        if found is not None and not begun and not self._stale(part):
+            return
+        large = self.rows.get(part.label, 0) > self.spec.batch_rows and part.kind is Kind.PERIOD
+        if begun or (large and not self.spec.null_value and indexed_by(self.original, self.spec.partition_key)):
+            yield from self._copy_in_batches(part, begun)
+            return
+        yield self._copy_step(
+            part,
+            f"copy {part.table}",
+            (
+                online.fence(self.spec, online.ORIGINAL, shared=True),
+                *([f"DROP TABLE {self._qualified(part)}"] if found is not None else []),
+                *self._table(part, False),
+                self._insert(part),
+                *self._indexed(part),
+            ),
+            "Rows first, indexes after them; the table stands beside the partitioned one and nobody can see it yet.",
+            weight=self.rows.get(part.label, 0),
+            replaced=found is not None,
+        )
+
+    def _copy_in_batches(self, part: Part, begun: bool) -> Iterator[Step]:
+        """Three steps: the empty table, batches in the order of the key, its indexes. A killed run goes on after the last batch."""
+        fence = online.fence(self.spec, online.ORIGINAL, shared=True)
+        row = sql.SQL("schema_name = {} AND table_name = {}").format(
+            sql.Literal(self.spec.partition_schema), sql.Literal(part.table)
+        )
+        stale = not begun and part.table in self.have
+        if not begun:
+            yield self._copy_step(
+                part,
+                f"make {part.table}",
+                (
+                    fence,
+                    *([f"DROP TABLE {self._qualified(part)}"] if stale else []),
+                    *self._table(part, False),
+                    *definition.comment(self.spec.partition_schema, part.table, self._mark(part) + FILLING),
+                    self._forget_progress(row),
+                    text(
+                        sql.SQL("INSERT INTO atlas_ops.copy_progress (schema_name, table_name) VALUES ({}, {})").format(
+                            sql.Literal(self.spec.partition_schema), sql.Literal(part.table)
+                        )
+                    ),
+                ),
+                "An empty table for a large part, which is copied in batches.",
+                replaced=stale,
+            )
+        rows = self.rows.get(part.label, 0)
+        yield self._copy_step(
+            part,
+            f"copy {part.table}",
+            (fence, *self._batch(part, row)),
+            f"In batches of about {self.spec.batch_rows:,} rows, each a transaction that also notes how far it came.",
+            weight=rows,
+            again=10 + 4 * (rows // self.spec.batch_rows + 1),
+        )
+        yield self._copy_step(
+            part,
+            f"index {part.table}",
+            (fence, *self._indexed(part), self._forget_progress(row)),
+            "Indexes after the rows; then the part is whole.",
+        )
+
+    def _forget_progress(self, row: sql.Composable) -> str:
+        return text(sql.SQL("DELETE FROM atlas_ops.copy_progress WHERE {}").format(row))
+
+    def _batch(self, part: Part, row: sql.Composable) -> tuple[str, ...]:
+        key, kind = name(self.spec.partition_key), definition.raw(self._key_type())
+        columns = definition.names(column.name for column in definition.insertable(self.original))
+        parts: dict[str, sql.Composable] = {
+            "key": key,
+            "type": kind,
+            "source": definition.raw(self.source),
+            "rows": definition.raw(part.of_original),
+            "progress": row,
+        }
+        return (
+            text(sqlfile.template("batch_bound", limit=sql.Literal(self.spec.batch_rows), **parts)),
+            text(
+                sqlfile.template("batch_copy", target=definition.raw(self._qualified(part)), columns=columns, **parts)
+            ),
+            text(sql.SQL("UPDATE atlas_ops.copy_progress SET reached = coalesce(next, reached) WHERE {}").format(row)),
+            text(sql.SQL("SELECT next IS NOT NULL FROM atlas_ops.copy_progress WHERE {}").format(row)),
+        )
+
+    def _copy_step(
+        self,
+        part: Part,
+        step: str,
+        statements: tuple[str, ...],
+        why: str,
+        *,
+        weight: int = 0,
+        again: int = 0,
+        replaced: bool = False,
+    ) -> Step:
+        return Step(
+            name=step,
+            statements=statements,
+            lock="ACCESS SHARE",
+            on=self.source_said,
+            why=why + (" The one dropped is an interrupted run's, copied by other bounds." if replaced else ""),
+            effect=Effect.REMOVES if replaced else Effect.ADDS,
+            lane=f"{self.spec.name} {part.label}",
+            weight=weight,
+            again=again,
+        )
+
+    def _indexed(self, part: Part) -> list[str]:
+        """What makes a filled table whole: its indexes, its mark, its statistics."""
+        return [
+            *self._indexes(part),
+            *definition.comment(self.spec.partition_schema, part.table, self._mark(part)),
+            text(sql.SQL("ANALYZE {}").format(definition.raw(self._qualified(part)))),
+        ]
+
+    def _key_type(self) -> str:
+        key = self.original.column(self.spec.partition_key)
+        assert key is not None, "preflight refuses a specification whose key is missing"
+        return key.type
+
     # -- building the empty partitioned table
 
     def _build(self, more: Sequence[str]) -> Step:
@@ -308,6 +514,9 @@ class _Builder:
     def _build_statements(self, more: Sequence[str]) -> list[str]:
         spec, original, at = self.spec, self.original, (self.spec.partition_schema, self.spec.name)
         statements = definition.closed_schema(spec.partition_schema, self.snapshot.closed_to, self._other_owner())
+        if self.snapshot.partition_schema is None or not self.snapshot.partition_schema.exists:
+            mark = sql.SQL("COMMENT ON SCHEMA {} IS {}")
+            statements.append(text(mark.format(name(spec.partition_schema), sql.Literal(definition.SCHEMA_MARK))))
         statements.append(definition.like_partitioned(*at, original, spec.partition_key))
         statements += definition.identities(*at, original, spec.partitioned_name)
         statements += definition.closing(*at, self.snapshot.closed_to)[:1]
@@ -397,9 +606,7 @@ class _Builder:
                     *([f"DROP TABLE {table}"] if stale else []),
                     *self._table(part, False),
                     self._insert(part),
-                    *self._indexes(part),
-                    *definition.comment(self.spec.partition_schema, part.table, self._mark(part)),
-                    text(sql.SQL("ANALYZE {}").format(definition.raw(table))),
+                    *self._indexed(part),
                 ),
                 lock="ACCESS SHARE",
                 on=self.source_said,
@@ -500,7 +707,7 @@ class _Builder:
     def _insert(self, part: Part) -> str:
         columns = [column.name for column in definition.insertable(self.original)]
         listed = sql.SQL(", ").join(
-            sql.SQL(projection(self.spec, column)) if part.attachable else name(column) for column in columns
+            sql.SQL(online.projection(self.spec, column)) if part.attachable else name(column) for column in columns
         )
         return text(
             sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} WHERE {}").format(
@@ -515,7 +722,7 @@ class _Builder:
     def _insert_all(self) -> str:
         """Every row that has a key, through the partitioned table."""
         columns = [column.name for column in definition.insertable(self.original)]
-        key = projection(self.spec, self.spec.partition_key)
+        key = online.projection(self.spec, self.spec.partition_key)
         # a deferrable key cannot arbitrate
         arbitrated = not any(
             constraint.deferrable for constraint in self.original.constraints if constraint.kind in "pu"
@@ -524,7 +731,7 @@ class _Builder:
             sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} WHERE {} IS NOT NULL{}").format(
                 definition.raw(self.target),
                 definition.names(columns),
-                sql.SQL(", ").join(sql.SQL(projection(self.spec, column)) for column in columns),
+                sql.SQL(", ").join(sql.SQL(online.projection(self.spec, column)) for column in columns),
                 definition.raw(self.source),
                 definition.raw(key),
                 sql.SQL(" ON CONFLICT DO NOTHING" if arbitrated else ""),
@@ -533,7 +740,10 @@ class _Builder:
 
     # -- attaching
 
-    def _attach(self, part: Part) -> Step:
+    def _attach(self, part: Part, referenced: str | None = None) -> Step:
+        """`referenced`: the tables that foreign keys of the part refer to; None: those of the original."""
+        if referenced is None:
+            referenced = self._referenced()
         check = text(
             sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(
                 definition.raw(self._qualified(part)), name(BOUND_CHECK)
@@ -542,12 +752,12 @@ class _Builder:
         return Step(
             name=f"attach {part.table}",
             statements=(self._attach_statement(part), check),
-            lock="ACCESS EXCLUSIVE" if self._referenced() else "SHARE UPDATE EXCLUSIVE",
-            on=self._referenced() or self.target_said,
+            lock="ACCESS EXCLUSIVE" if referenced else "SHARE UPDATE EXCLUSIVE",
+            on=referenced or self.target_said,
             why="The CHECK proves the bound, so no row is read: 2 to 8 ms. It goes once the bound itself stands."
             + (
                 " The referenced tables are locked because the foreign key is merged into the partitioned table's."
-                if self._referenced()
+                if referenced
                 else ""
             ),
         )

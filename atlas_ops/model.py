@@ -6,8 +6,10 @@ that decides reads them. Nothing here imports anything of the package.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Server:
     max_locks: int  # max_locks_per_transaction * (max_connections + max_prepared_transactions)
     has_pg_stat_statements: bool
     now: datetime
+    sees_activity: bool = True  # pg_stat_activity shows it what other roles do
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +245,21 @@ class Transaction:
 
 
 @dataclass(frozen=True, slots=True)
+class OnlineCopy:
+    """How the copy of a table is kept in step; `sql/catalog/online_copy.sql`."""
+
+    authority: str  # original or partitioned: the table that the application writes
+    exchanged: bool  # the partitioned table has the original's name
+    in_step: bool  # every row was copied once: what differs is in the key log
+    behind_s: float | None  # seconds since the key log was last seen empty; None: never yet
+    turned_at: datetime | None  # of the last cut-over or roll-back
+    kept: Mapping[str, Any]  # what the way back needs of the original
+    captured: bool  # both triggers of the capture are there, and always fire
+    log_rows: int  # keys in the log, as counted
+    log_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Installed:
     """A database object of ours as the server has it; `sql/catalog/installed.sql`."""
 
@@ -314,4 +332,5 @@ class Snapshot:
     installed: tuple[Installed, ...] = ()
     transactions: tuple[Transaction, ...] = ()
     registered: bool = False  # the partitioned table is one of ours, whole or half done
+    online: OnlineCopy | None = None  # its copy is, or was, kept in step
     ready: bool = False  # its rows are all copied: create_future_partitions() takes care of it

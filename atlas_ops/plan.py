@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -38,6 +38,10 @@ class Step:
 
     `lane`: steps that stand side by side in a plan and carry different lanes may run at the same time; those of one lane run in
     their order. An empty lane runs alone. `weight` is the rows to come, for the progress shown; it is no part of the digest.
+
+    `again`: the transaction is repeated while its last statement answers true, at most so often. `first` and `meanwhile` make an
+    exchange: `first` takes the lock that keeps writers out, then `meanwhile`, the statements of a drain, is repeated on a second
+    connection until it has nothing more to do, then `statements` run in the transaction that began with `first`.
     """
 
     name: str
@@ -49,6 +53,26 @@ class Step:
     lane: str = ""
     autocommit: bool = False
     weight: int = 0
+    again: int = 0
+    first: tuple[str, ...] = ()
+    meanwhile: tuple[str, ...] = ()
+
+    @property
+    def exchange(self) -> bool:
+        """It holds a lock that the application waits for while another connection works: its holds are measured."""
+        return bool(self.first)
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """When a step that is repeated pauses, and what it waits for between two transactions; 0: never. No part of the digest."""
+
+    pause_ms: int = 0
+    replica_lag_ms: int = 0
+    wal_bytes_per_s: int = 0
+    database_bytes: int = 0
+    snapshot_age_ms: int = 0
+    patience_ms: int = 600_000  # how long it waits for one of these before it stops and says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +86,7 @@ class Plan:
     statement_timeout_ms: int = 0
     workers: int = 2
     headline: str = ""
+    throttle: Throttle = Throttle()
 
     @property
     def digest(self) -> str:
@@ -69,7 +94,10 @@ class Plan:
         content = {
             "stage": self.stage,
             "target": [self.target.system_identifier, self.target.database],
-            "steps": [[step.name, list(step.statements), step.lane, step.autocommit] for step in self.steps],
+            "steps": [
+                [step.name, list(step.first), list(step.meanwhile), list(step.statements), step.lane, step.autocommit]
+                for step in self.steps
+            ],
             "lock_timeout_ms": self.lock_timeout_ms,
         }
         whole = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
@@ -99,8 +127,20 @@ class Plan:
                 f"-- {number}. {_comment(step.name)}",
                 f"--    {_comment(step.why)} Lock: {step.lock} on {_comment(step.on)}.",
             ]
-            lines += [f"{statement.rstrip().rstrip(';')};" for statement in step.statements]
+            if step.again:
+                lines.append("--    Repeated, a transaction each time, while its last statement answers true.")
+            if step.exchange:
+                lines += ["BEGIN;", *_ended(step.first)]
+                lines.append("--    Meanwhile on a second connection, repeated while the last statement answers true:")
+                lines += [f"--    {line}" for text in _ended(step.meanwhile) for line in text.splitlines()]
+            lines += _ended(step.statements)
+            if step.exchange:
+                lines.append("COMMIT;")
         return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _ended(statements: Iterable[str]) -> list[str]:
+    return [f"{statement.rstrip().rstrip(';')};" for statement in statements]
 
 
 def plan_for(
@@ -115,6 +155,13 @@ def plan_for(
         statement_timeout_ms=spec.statement_timeout_ms,
         workers=workers,
         headline=headline,
+        throttle=Throttle(
+            pause_ms=spec.pause_ms,
+            replica_lag_ms=spec.max_replica_lag_ms,
+            wal_bytes_per_s=spec.max_wal_rate_bytes,
+            database_bytes=spec.max_database_size_bytes,
+            snapshot_age_ms=spec.max_snapshot_age_ms,
+        ),
     )
 
 
@@ -163,6 +210,23 @@ def joined(plans: Iterable[Plan]) -> Plan:
         statement_timeout_ms=max(part.statement_timeout_ms for part in parts),
         workers=max(part.workers for part in parts),
         headline=" ".join(part.headline for part in parts if part.headline),
+        throttle=_strictest([part.throttle for part in parts]),
+    )
+
+
+def _strictest(throttles: Sequence[Throttle]) -> Throttle:
+    """The longest pause and the lowest of each limit that is set."""
+
+    def lowest(limits: Iterable[int]) -> int:
+        return min(filter(None, limits), default=0)
+
+    return Throttle(
+        pause_ms=max(one.pause_ms for one in throttles),
+        replica_lag_ms=lowest(one.replica_lag_ms for one in throttles),
+        wal_bytes_per_s=lowest(one.wal_bytes_per_s for one in throttles),
+        database_bytes=lowest(one.database_bytes for one in throttles),
+        snapshot_age_ms=lowest(one.snapshot_age_ms for one in throttles),
+        patience_ms=min(one.patience_ms for one in throttles),
     )
 
 

@@ -11,7 +11,7 @@ from datetime import date
 
 from psycopg import sql
 
-from atlas_ops import bounds, migration
+from atlas_ops import bounds, cutover, migration
 from atlas_ops.definition import fit, indexed_by, name, plainly, text
 from atlas_ops.model import KeyFacts, Relation, Snapshot, Taken
 from atlas_ops.report import Check, Severity
@@ -35,6 +35,13 @@ def checks(
     counts: Mapping[str, int] | None = None,
 ) -> tuple[Check, ...]:
     """Every finding for one table. Without `facts` and `counts` (reads of the whole table) those that the catalogs alone can tell."""
+    if cutover.turned(snapshot):
+        return (
+            _check(
+                Severity.NOTE, spec, "cut over", "The application uses the partitioned table.",
+                "What preflight asks was answered before the cut-over.", "04 Inspect partitions tells how it is; 10 Roll back is the way back.",
+            ),
+        )  # fmt: skip
     found = list(_possible(spec, snapshot))
     if any(check.severity is Severity.STOP for check in found):
         return tuple(found)
@@ -48,6 +55,7 @@ def checks(
     if counts is not None:
         found += _range(spec, original, as_of, counts)
     found += _relations(spec, original, snapshot.server.version)
+    found += _following(spec, snapshot)
     found += _cost(spec, snapshot, original, as_of)
     return tuple(found)
 
@@ -174,6 +182,8 @@ def _key_column(spec: TableSpec, original: Relation) -> Iterator[Check]:
 
 def _names(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Iterator[Check]:
     ours = {(partition.schema, partition.name) for partition in snapshot.partitions}
+    if snapshot.online is not None:
+        ours.add((spec.partition_schema, spec.key_log_name))
     partitions = set(migration.names_needed(spec, as_of)) - {spec.partitioned_name, spec.name}
     for taken in snapshot.taken:
         place = (taken.schema, taken.name)
@@ -462,6 +472,32 @@ def _relations(spec: TableSpec, original: Relation, version: int) -> Iterator[Ch
             + ("partitioned table's name." if publication.via_root else "partition's name (publish_via_partition_root is off): a subscriber that filters by name sees none.")
             + ("" if owned else " This role does not own the publication and cannot add the copy."),
             "Ask who subscribes before the application moves." if owned else "Connect as its owner, or set publications: leave.",
+        )  # fmt: skip
+
+
+# -- the online copy
+
+
+def _following(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
+    if spec.copy != "online":
+        if spec.copy == "by_partition":
+            yield _check(
+                Severity.WARN, spec, "writes", "copy: by_partition does not follow what the application writes meanwhile.",
+                "And a row that was deleted from the original, but not yet from the copy, can refuse a DELETE of what it refers to.",
+                "Stop the writers while it runs, or use copy: online.",
+            )  # fmt: skip
+        return
+    if snapshot.online is not None and not snapshot.online.captured:
+        yield _check(
+            Severity.STOP, spec, "capture", f"The capture of {spec.table} is not there, or does not always fire.",
+            "It was switched off, or somebody dropped its triggers: what was written since is in no log, and the copy cannot be trusted.",
+            'Remove the copy (10 Roll back with how = "abandon"), then begin again.',
+        )  # fmt: skip
+    if not snapshot.server.sees_activity:
+        yield _check(
+            Severity.WARN, spec, "who blocks", f"Role {snapshot.server.role} does not see what other sessions do.",
+            "Neither can the copy wait for old snapshots, nor the cut-over say who stands in its way.",
+            "Grant it.", f"GRANT pg_read_all_stats TO {text(name(snapshot.server.role))};",
         )  # fmt: skip
 
 

@@ -46,7 +46,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One step as it ran; `sqlstates` are those of the attempts that failed and were tried again."""
+    """One step as it ran; `sqlstates` are those of the attempts that failed and were tried again.
+
+    Of an exchange: `waits`, each lock as it was asked for with the milliseconds it was waited for in the attempt that succeeded,
+    and `held_ms`, from the first of them to the commit.
+    """
 
     step: str
     started: datetime
@@ -54,6 +58,8 @@ class Line:
     attempts: int
     rows: int
     sqlstates: tuple[str, ...] = ()
+    waits: tuple[tuple[str, float], ...] = ()
+    held_ms: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -101,6 +107,11 @@ class Report:
                     "attempts": line.attempts,
                     "rows": line.rows,
                     "sqlstates": list(line.sqlstates),
+                    **(
+                        {"held_ms": line.held_ms, "waits": [list(wait) for wait in line.waits]}
+                        if line.held_ms is not None
+                        else {}
+                    ),
                 }
                 for line in self.lines
             ],

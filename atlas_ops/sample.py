@@ -50,5 +50,5 @@ def timed(where: Session, spec: TableSpec, original: Relation) -> Sample:
 def _scan(connection: psycopg.Connection, spec: TableSpec) -> float:
     """Seconds of one read of the whole table."""
     started = time.perf_counter()
-    connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(spec.schema, spec.name)))
+    connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(*spec.original_at)))
     return time.perf_counter() - started

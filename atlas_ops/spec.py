@@ -175,8 +175,29 @@ _Count = Annotated[int, Field(strict=True, ge=1, le=MOST_PERIODS)]
 _Workers = Annotated[int, Field(strict=True, ge=1, le=8)]
 _Index = Annotated[tuple[NameText, ...], Field(min_length=1, max_length=32)]
 _Duration = Field(json_schema_extra={"pattern": f"^{_DURATION}$"})
+_SIZES = {"kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+_SIZE = r"([1-9]\d{0,8}) ?(kB|MB|GB|TB)"
+
+
+def _bytes(size: str) -> int:
+    found = re.fullmatch(_SIZE, size, re.ASCII)
+    if not found:
+        refuse("A size is a whole number and a unit of kB, MB, GB or TB, as PostgreSQL writes it.", None)
+    return int(found[1]) * _SIZES[found[2]]
+
+
+def _parse_size(value: object) -> object:
+    if isinstance(value, str):
+        _bytes(value)
+    return value
+
+
+_Size = Annotated[Text, BeforeValidator(_parse_size), Field(json_schema_extra={"pattern": f"^{_SIZE}$"})]
 _LOCK = ("1ms", "60s")
 _STATEMENT = ("1s", "20d")
+_PAUSE = ("0ms", "60s")
+_LIMIT = ("1s", "20d")
+_BatchRows = Annotated[int, Field(strict=True, ge=1_000, le=100_000_000)]
 
 
 # The specification
@@ -262,10 +283,52 @@ class TableSpec:
         description="a list of lists of column names: indexes wanted beyond those of the table itself",
         examples=[[["user_id"], ["conversation_id", "created_at"]]],
     )
-    copy: Literal["by_partition", "single_transaction"] = Field(
-        default="by_partition",
-        description="by_partition (resumable, short transactions) or single_transaction (all or nothing)",
-        examples=["by_partition"],
+    copy: Literal["online", "by_partition", "single_transaction"] = Field(
+        default="online",
+        description="online (while the application writes), by_partition (the same without following its writes) "
+        "or single_transaction (all or nothing)",
+        examples=["online"],
+    )
+    cut_over: Literal["swap", "side_by_side"] = Field(
+        default="swap",
+        description="swap (06 exchanges the names) or side_by_side (the application moves to the new name itself)",
+        examples=["swap"],
+    )
+    in_step: Literal["to_partitioned", "to_original"] = Field(
+        default="to_partitioned",
+        description="with side_by_side: to_partitioned while the application writes to the original, to_original "
+        "once it writes to the partitioned table",
+        examples=["to_partitioned"],
+    )
+    batch_rows: _BatchRows = Field(
+        default=200_000,
+        description="a whole number, 1000 to 100000000: rows that one transaction of the online copy copies",
+        examples=[200_000],
+    )
+    pause: Annotated[Text, _bounded(*_PAUSE), _Duration] = Field(
+        default="0ms",
+        description=f"a duration, {_PAUSE[0]} to {_PAUSE[1]}: rest between two batches of a copy or a drain",
+        examples=["100ms"],
+    )
+    max_replica_lag: Annotated[Text, _bounded(*_LIMIT), _Duration] | None = Field(
+        default="30s",
+        description="a duration: batches wait while a replica replays later than that; null: they do not look",
+        examples=["30s"],
+    )
+    max_wal_rate: _Size | None = Field(
+        default=None,
+        description="a size: batches wait while the server writes more WAL than that in a second; null: no limit",
+        examples=["50MB"],
+    )
+    max_database_size: _Size | None = Field(
+        default=None,
+        description="a size: batches stop when database and WAL are larger, for SQL cannot see the free disk",
+        examples=["200GB"],
+    )
+    max_snapshot_age: Annotated[Text, _bounded(*_LIMIT), _Duration] | None = Field(
+        default="1h",
+        description="a duration: batches wait while a transaction is open for longer, since nothing is vacuumed then",
+        examples=["1h"],
     )
     workers: _Workers = Field(
         default=2,
@@ -329,6 +392,51 @@ class TableSpec:
         return self.null_keys.value if isinstance(self.null_keys, KeyFrom) else None
 
     @property
+    def original_at(self) -> tuple[Name, Name]:
+        """Schema and name of the original now: before a cut-over those of `table`."""
+        return self.schema, self.name
+
+    @property
+    def partitioned_at(self) -> tuple[Name, Name]:
+        """Schema and name of the partitioned table now."""
+        return self.partitioned_schema, self.partitioned_name
+
+    @property
+    def retired_name(self) -> Name:
+        """The name of the original after a cut-over that exchanged the names, in partition_schema."""
+        return self._derived("retired")
+
+    @property
+    def key_log_name(self) -> Name:
+        """The name of the key log, in partition_schema."""
+        return self._derived("key_log")
+
+    @property
+    def pause_ms(self) -> int:
+        """`pause` in milliseconds."""
+        return _milliseconds(self.pause)
+
+    @property
+    def max_replica_lag_ms(self) -> int:
+        """`max_replica_lag` in milliseconds; 0: no limit."""
+        return _milliseconds(self.max_replica_lag) if self.max_replica_lag else 0
+
+    @property
+    def max_wal_rate_bytes(self) -> int:
+        """`max_wal_rate` in bytes a second; 0: no limit."""
+        return _bytes(self.max_wal_rate) if self.max_wal_rate else 0
+
+    @property
+    def max_database_size_bytes(self) -> int:
+        """`max_database_size` in bytes; 0: no limit."""
+        return _bytes(self.max_database_size) if self.max_database_size else 0
+
+    @property
+    def max_snapshot_age_ms(self) -> int:
+        """`max_snapshot_age` in milliseconds; 0: no limit."""
+        return _milliseconds(self.max_snapshot_age) if self.max_snapshot_age else 0
+
+    @property
     def lock_timeout_ms(self) -> int:
         """`lock_timeout` in milliseconds."""
         return _milliseconds(self.lock_timeout)
@@ -361,6 +469,29 @@ class TableSpec:
             refuse_together(faults)
         return self
 
+
+class ExchangedSpec(TableSpec):
+    """The same specification after a cut-over that exchanged the names: `table` is the partitioned one now."""
+
+    __slots__ = ()
+
+    @property
+    def original_at(self) -> tuple[Name, Name]:
+        """The retired table, in the closed schema."""
+        return Name(self.partition_schema), self.retired_name
+
+    @property
+    def partitioned_at(self) -> tuple[Name, Name]:
+        """Schema and name of `table`."""
+        return self.schema, self.name
+
+
+def exchanged(spec: TableSpec) -> TableSpec:
+    """`spec` as it reads once the names are exchanged."""
+    return ExchangedSpec(**{field.alias or name: getattr(spec, name) for name, field in _FIELDS.items()})
+
+
+_FIELDS = cast(Any, TableSpec).__pydantic_fields__
 
 _SERVICE = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
 
@@ -561,6 +692,7 @@ def _faults_between_keys(spec: TableSpec) -> Iterator[Fault]:
         ("table", lambda: spec.partition_name(period_of(every, first))),
         ("table", lambda: spec.default_partition and spec.default_name),
         ("table", lambda: spec.null_keys == "set_aside" and spec.null_keys_name),
+        ("table", lambda: spec.copy == "online" and spec.key_log_name),
         ("partitioned_table", lambda: _two_tables(spec)),
         ("partition_schema", lambda: _no_system_schema(spec)),
         ("indexes", lambda: _no_index_twice(spec)),

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from atlas_ops import migration, sqlfile
-from atlas_ops.definition import insertable, name, names, plainly, raw, text
-from atlas_ops.migration import Kind, Part
-from atlas_ops.model import Column, Relation, Snapshot, Trigger
+from atlas_ops import online, sqlfile
+from atlas_ops.definition import insertable, name, names, plainly, raw, switch_triggers, text
+from atlas_ops.migration import Kind, Part, drain_step
+from atlas_ops.model import Column, Relation, Snapshot
 from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.report import Check, Severity
 from atlas_ops.spec import TableSpec
@@ -74,6 +74,10 @@ class PartProof:
     partitioned: Figures
     keys: Keys
     seconds: float
+    waiting: int = 0  # rows that differ and whose keys wait in the key log
+    lost: int | None = (
+        None  # rows that differ and are in no log; None: nothing follows, so there is no log to look into
+    )
 
     @property
     def same_count(self) -> bool:
@@ -94,18 +98,17 @@ class PartProof:
         """The same rows, with the same content."""
         return self.same_count and self.same_keys and self.original.content == self.partitioned.content
 
-
-def key_columns(spec: TableSpec, original: Relation) -> tuple[str, ...]:
-    """What names a row on both sides: the primary key and the partition key."""
-    primary = original.primary_key.columns if original.primary_key else ()
-    return (*primary, *([spec.partition_key] if spec.partition_key not in primary else []))
+    @property
+    def proven(self) -> bool:
+        """Nothing is lost: the same rows, or every row that differs waits in the key log."""
+        return self.same or self.lost == 0
 
 
 def figures_query(spec: TableSpec, original: Relation, part: Part, *, partitioned: bool) -> sql.Composed:
     """Rows and digests of one part of one side: one row of `Figures`."""
     return sqlfile.template(
         "part_figures",
-        key_hash=_hash(column for column in original.columns if column.name in key_columns(spec, original)),
+        key_hash=_hash(column for column in original.columns if column.name in online.key_columns(spec, original)),
         content_hash=_hash(original.columns),
         rows=_side(spec, original, part, partitioned=partitioned),
     )
@@ -142,10 +145,54 @@ def differences_query(spec: TableSpec, original: Relation, part: Part, limit: in
     )
 
 
+def waiting_query(spec: TableSpec, original: Relation, part: Part, authority: str) -> sql.Composed:
+    """How many rows of one part that differ wait in the key log, and how many are in no log: the invariant of the online copy."""
+    return sqlfile.template("part_waiting", differing=_differing(spec, original, part, authority))
+
+
+def lost_query(
+    spec: TableSpec, original: Relation, part: Part, authority: str, limit: int = NAMED_DIFFERENCES
+) -> sql.Composed:
+    """The rows of one part that differ and are in no log, at most `limit`: key as text[], kind, no column."""
+    return sqlfile.template(
+        "part_lost",
+        key_texts=sql.SQL("ARRAY[{}]").format(
+            sql.SQL(", ").join(sql.SQL("{}::text").format(name(key)) for key in _joined_by(spec, original, part))
+        ),
+        differing=_differing(spec, original, part, authority),
+        limit=sql.Literal(limit),
+    )
+
+
+def _differing(spec: TableSpec, original: Relation, part: Part, authority: str) -> sql.Composed:
+    """A drain into the original goes by primary key alone; one into the partitioned table by the partition key too, or by none of it."""
+    keys, primary = _joined_by(spec, original, part), online.primary_columns(original)
+    by_primary = sql.SQL("LEFT JOIN (SELECT DISTINCT {}, true AS here FROM {} WHERE {}) AS by_primary USING ({})")
+    exact = sql.SQL("LEFT JOIN (SELECT DISTINCT {}, true AS here FROM {}) AS exact USING ({})")
+    whole = authority == online.PARTITIONED or not part.attachable
+    keyless = sql.SQL("true") if whole else sql.SQL("{} IS NULL").format(name(spec.partition_key))
+    joins = [by_primary.format(names(primary), online.log(spec), keyless, names(primary))]
+    found = ["by_primary"]
+    if not whole:
+        joins.append(exact.format(names(keys), online.log(spec), names(keys)))
+        found.append("exact")
+    columns = [column.name for column in original.columns]
+    return sqlfile.template(
+        "part_differing",
+        keys=names(keys),
+        using=names(keys),
+        in_log=sql.SQL("coalesce({}, false)").format(sql.SQL(", ").join(name(alias, "here") for alias in found)),
+        original=_side(spec, original, part, partitioned=False),
+        partitioned=_side(spec, original, part, partitioned=True),
+        same=_identical("o", "p", columns),
+        joins=sql.SQL("\n").join(joins),
+    )
+
+
 def _joined_by(spec: TableSpec, original: Relation, part: Part) -> tuple[str, ...]:
     """Rows without a partition key are named by their primary key alone: NULL joins with nothing."""
     if part.attachable or original.primary_key is None:
-        return key_columns(spec, original)
+        return online.key_columns(spec, original)
     return original.primary_key.columns
 
 
@@ -164,12 +211,12 @@ def _side(spec: TableSpec, original: Relation, part: Part, *, partitioned: bool)
     if part.kind is Kind.SET_ASIDE and partitioned:
         table = name(spec.partition_schema, part.table)
     elif partitioned:
-        table = name(spec.partitioned_schema, spec.partitioned_name)
+        table = name(*spec.partitioned_at)
     else:
-        table = name(spec.schema, spec.name)
+        table = name(*spec.original_at)
         if part.attachable:
             columns = sql.SQL(", ").join(
-                sql.SQL("{} AS {}").format(raw(migration.projection(spec, column.name)), name(column.name))
+                sql.SQL("{} AS {}").format(raw(online.projection(spec, column.name)), name(column.name))
                 for column in original.columns
             )
     where = part.of_partitioned if partitioned else part.of_original
@@ -198,15 +245,17 @@ def _exact(column: Column) -> sql.Composable:
 
 def checks(spec: TableSpec, proofs: Sequence[PartProof]) -> tuple[Check, ...]:
     """One green check for a table whose every part is the same, else one red check a part."""
-    wrong = [proof for proof in proofs if not proof.same]
+    wrong = [proof for proof in proofs if not proof.proven]
     if not wrong:
         rows = sum(proof.original.rows for proof in proofs)
+        waiting = sum(proof.waiting for proof in proofs)
+        behind = f", but for {waiting:,} whose keys wait in the key log" if waiting else ""
         return (
             Check(
                 Severity.OK,
                 spec.name,
                 "same rows",
-                f"{rows:,} rows in {len(proofs)} parts, equal in count, keys and content.",
+                f"{rows:,} rows in {len(proofs)} parts, equal in count, keys and content{behind}.",
             ),
         )
     return tuple(
@@ -215,7 +264,12 @@ def checks(spec: TableSpec, proofs: Sequence[PartProof]) -> tuple[Check, ...]:
             spec.name,
             f"part {proof.part}",
             _what(proof),
-            "A row is lost, came back or is stale; or the original was written to after this part was copied.",
+            "A row is lost, came back or is stale"
+            + (
+                "; or the original was written to after this part was copied."
+                if proof.lost is None
+                else f": {proof.lost:,} rows that differ are in no key log."
+            ),
             "Read the repair plan below and confirm its digest, with the application's writes to the original stopped. "
             "Rows that no table takes need another specification first: default_partition, null_keys.",
         )
@@ -241,9 +295,15 @@ def headline(proofs: Sequence[PartProof]) -> str:
     sentences = []
     for table in dict.fromkeys(proof.table for proof in proofs):
         own = [proof for proof in proofs if proof.table == table]
-        wrong = [proof.part for proof in own if not proof.same]
+        wrong = [proof.part for proof in own if not proof.proven]
         rows = sum(proof.original.rows for proof in own)
-        said = f"{len(wrong)} of them differ: {', '.join(wrong[:5])}" if wrong else "equal in count, keys and content"
+        waiting = sum(proof.waiting for proof in own)
+        behind = f", but for {waiting:,} rows whose keys wait in the key log" if waiting else ""
+        said = (
+            f"{len(wrong)} of them differ: {', '.join(wrong[:5])}"
+            if wrong
+            else f"equal in count, keys and content{behind}"
+        )
         sentences.append(f"{table}: {rows:,} rows in {len(own)} parts, {said}.")
     return " ".join(sentences)
 
@@ -258,15 +318,54 @@ def plan_repair(spec: TableSpec, snapshot: Snapshot, parts: Sequence[Part], wron
     """
     assert snapshot.original is not None
     labels = set(wrong)
+    if snapshot.online is not None:
+        return _log_again(spec, snapshot, snapshot.original, [part for part in parts if part.label in labels])
     steps = [_repair(spec, snapshot, snapshot.original, part) for part in parts if part.label in labels and part.table]
     return plan_for(STAGE, spec, snapshot.server, steps, f"{spec.table}: {len(steps)} parts to repair.")
 
 
+def _log_again(spec: TableSpec, snapshot: Snapshot, original: Relation, wrong: Sequence[Part]) -> Plan:
+    """Where something follows, a repair is a drain: the keys that differ go into the log, whoever is the authority."""
+    state = snapshot.online
+    assert state is not None
+    columns = [column.name for column in original.columns]
+    primary = online.primary_columns(original)
+    steps = []
+    for part in wrong:
+        joined_by = _joined_by(spec, original, part)
+        found = sql.SQL(
+            "SELECT {} FROM {} AS o FULL JOIN {} AS p USING ({}) WHERE {} IS NULL OR {} IS NULL OR NOT ({})"
+        )
+        differing = found.format(
+            names(joined_by),
+            _side(spec, original, part, partitioned=False),
+            _side(spec, original, part, partitioned=True),
+            names(joined_by),
+            name("o", "atlas_ops_here"),
+            name("p", "atlas_ops_here"),
+            _identical("o", "p", columns),
+        )
+        # a row whose key the specification gives stands in the log without one
+        also = [primary] if spec.null_value and part.attachable else []
+        for listed in (joined_by, *also):
+            insert = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM ({}) AS d")
+            steps.append(
+                Step(
+                    name=f"log {spec.name} {part.label}",
+                    statements=(text(insert.format(online.log(spec), names(listed), names(listed), differing)),),
+                    lock="ACCESS SHARE",
+                    on=plainly(*spec.original_at),
+                    why="The keys of the rows that differ go into the key log again.",
+                )
+            )
+    if steps:
+        steps.append(drain_step(spec, original, state.authority, state.log_rows))
+    return plan_for(STAGE, spec, snapshot.server, steps, f"{spec.table}: {len(wrong)} parts to repair.")
+
+
 def _repair(spec: TableSpec, snapshot: Snapshot, original: Relation, part: Part) -> Step:
     attached = part.attachable
-    table = (
-        name(spec.partitioned_schema, spec.partitioned_name) if attached else name(spec.partition_schema, part.table)
-    )
+    table = name(*spec.partitioned_at) if attached else name(spec.partition_schema, part.table)
     columns = [column.name for column in insertable(original)]
     keys = _joined_by(spec, original, part)
     rows = _side(spec, original, part, partitioned=False)
@@ -286,25 +385,13 @@ def _repair(spec: TableSpec, snapshot: Snapshot, original: Relation, part: Part)
         matching,
     )
     triggers = snapshot.partitioned.triggers if attached and snapshot.partitioned else ()
-    off, on = _switched(table, triggers)
+    off, on = switch_triggers(table, triggers)
     return Step(
         name=f"repair {spec.name} {part.label}",
         statements=(*off, text(delete), text(insert), *on),
         lock="SHARE ROW EXCLUSIVE" if off else "ROW EXCLUSIVE",
-        on=plainly(spec.partitioned_schema, spec.partitioned_name)
-        if attached
-        else plainly(spec.partition_schema, part.table),
+        on=plainly(*spec.partitioned_at) if attached else plainly(spec.partition_schema, part.table),
         why="Rows that are not in the original with the same content go, rows that are missing come. Not to be confirmed once the "
         "application writes to the partitioned table: its new rows would go.",
         effect=Effect.REMOVES,
     )
-
-
-def _switched(table: sql.Composable, triggers: Sequence[Trigger]) -> tuple[list[str], list[str]]:
-    """Statements that switch the triggers of a table off, and those that give each its own state back."""
-    states = {"O": "ENABLE", "R": "ENABLE REPLICA", "A": "ENABLE ALWAYS"}
-    live = [trigger for trigger in triggers if trigger.enabled in states]
-    alter = sql.SQL("ALTER TABLE {} {} TRIGGER {}")
-    off = [text(alter.format(table, sql.SQL("DISABLE"), name(trigger.name))) for trigger in live]
-    on = [text(alter.format(table, raw(states[trigger.enabled]), name(trigger.name))) for trigger in live]
-    return off, on

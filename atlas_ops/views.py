@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from atlas_ops.forecast import Forecast
-from atlas_ops.model import Server
+from atlas_ops.model import Server, Snapshot
 from atlas_ops.plan import Effect, Plan, Step
 from atlas_ops.report import Check, Line, Report, Severity
+from atlas_ops.spec import TableSpec
 from atlas_ops.tables import GREEN, GREY, RED, Column, Table, count, duration, size
 
 LONG_PLAN = 12  # steps: above it, steps alike are told in one row
@@ -186,6 +187,80 @@ def lines_table(lines: Sequence[Line]) -> Folded:
         limit=len(lines),
     )
     return Folded(short, ("Every step", long))
+
+
+def following_table(snapshots: Sequence[tuple[TableSpec, Snapshot]]) -> Folded:
+    """Who is written, who follows, and how far behind; the open transactions that an exchange would wait for folded below."""
+    rows: list[tuple[object, ...]] = []
+    for spec, snapshot in snapshots:
+        state = snapshot.online
+        if state is None:
+            rows.append((spec.table, None, "nothing", None, None, None, None, "nothing to turn"))
+            continue
+        written, follows = (spec.original_at, spec.partitioned_at)[:: 1 if state.authority == "original" else -1]
+        told = "in step" if state.in_step and state.captured else "stopped" if not state.captured else "being copied"
+        rows.append(
+            (
+                spec.table,
+                ".".join(written),
+                ".".join(follows),
+                state.log_rows,
+                state.log_bytes,
+                state.behind_s,
+                state.turned_at,
+                told,
+            )
+        )
+    table = Table(
+        [
+            "table",
+            "the application writes",
+            "what follows",
+            Column("keys in the log", "count"),
+            Column("log", "size"),
+            Column("behind at most", "duration"),
+            Column("turned", "auto"),
+            "state",
+        ],
+        rows,
+    )
+    blockers = [
+        (one.pid, one.role, one.application or None, one.state or None, one.seconds, one.holds)
+        for one in {one.pid: one for _, snapshot in snapshots for one in snapshot.transactions}.values()
+    ]
+    shown = Table(
+        [Column("process", "text"), "role", "application", "state", "seconds", "strongest lock on the table"], blockers
+    )
+    title = f"{count(len(blockers))} transactions open for more than 5 s: an exchange waits for them"
+    return Folded(table, *([(title, shown)] if blockers else []))
+
+
+def exchange_table(lines: Sequence[Line]) -> Table | Words:
+    """How long each lock of an exchange was waited for and all of them were held: what a client of the application could notice."""
+    held = [line for line in lines if line.held_ms is not None]
+    if not held:
+        return Words("Nothing was exchanged.", "No lock was asked for.")
+    rows = [
+        (
+            line.step,
+            line.attempts,
+            *(f"{ms:,.1f}" for _, ms in line.waits[:2]),
+            f"{line.held_ms or 0:,.1f}",
+            ", ".join(line.sqlstates) or None,
+        )
+        for line in held
+    ]
+    columns: list[Column | str] = [
+        "step",
+        "attempts",
+        Column("waited for SHARE ROW EXCLUSIVE, ms", "text"),
+        Column("waited for ACCESS EXCLUSIVE, ms", "text"),
+        Column("held, ms", "text"),
+        "tried again after",
+    ]
+    return Table(
+        columns, rows, caption="Waits and holds of the attempt that succeeded; a failed attempt gave its locks back"
+    )
 
 
 def forecast_table(forecasts: Sequence[Forecast]) -> Table:

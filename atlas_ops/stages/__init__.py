@@ -16,7 +16,9 @@ STAGES = {
     "verify_counts": "VerifyCounts",
     "inspect_partitions": "InspectPartitions",
     "explain_analysis": "ExplainAnalysis",
+    "cut_over": "CutOver",
     "plan_archive": "PlanArchive",
+    "roll_back": "RollBack",
 }
 
 

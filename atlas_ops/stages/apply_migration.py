@@ -82,6 +82,10 @@ class ApplyMigration(Run):
             ]
         )
 
+    def state(self) -> views.Folded:
+        """Who is written, who follows, and how far behind."""
+        return self.following()[1]
+
     def report(self) -> Report:
         """Plan, if no cell has asked for it yet: a verdict without a plan would be worthless."""
         if self.plan is None and not self.checks:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from atlas_ops import __version__, catalog, demo, magic, migration, preflight, views
+from atlas_ops import __version__, catalog, compare, demo, magic, migration, preflight, verify, views
 from atlas_ops.database import DEMO, Session, connect, session
 from atlas_ops.errors import AtlasError
 from atlas_ops.execute import execute
@@ -21,6 +21,7 @@ from atlas_ops.plan import Plan, Target, confirmed
 from atlas_ops.progress import Progress
 from atlas_ops.report import RESULT_TYPE, Check, Line, Report, Verdict, stopped
 from atlas_ops.spec import TableSpec, find_specs
+from atlas_ops.verify import Difference, PartProof
 
 
 class Run:
@@ -65,11 +66,11 @@ class Run:
         return Target(self.server.system_identifier, self.server.database)
 
     def snapshots(self) -> list[tuple[TableSpec, Snapshot]]:
-        """What the catalogs say of every table now."""
+        """What the catalogs say of every table now; each specification as it reads since its last cut-over or roll-back."""
         with connect(self.where) as connection:
+            placed = [catalog.placed(connection, spec) for spec in self.specs]
             return [
-                (spec, catalog.snapshot(connection, spec, migration.names_needed(spec, self.as_of)))
-                for spec in self.specs
+                (spec, catalog.snapshot(connection, spec, migration.names_needed(spec, self.as_of))) for spec in placed
             ]
 
     def key_figures(self, spec: TableSpec, snapshot: Snapshot) -> tuple[KeyFacts, dict[str, int]] | None:
@@ -87,11 +88,7 @@ class Run:
             original = snapshot.original
             key = original.column(spec.partition_key) if original else None
             if original is None or key is None or snapshot.partitioned is None:
-                missing = (
-                    spec.table
-                    if original is None or key is None
-                    else f"{spec.partitioned_schema}.{spec.partitioned_name}"
-                )
+                missing = spec.table if original is None or key is None else ".".join(spec.partitioned_at)
                 raise AtlasError(
                     what=f"There is no {missing} to look at.",
                     why="The table is not there, or its migration has not begun.",
@@ -99,6 +96,11 @@ class Run:
                 )
             found.append((spec, snapshot, original, migration.parts(spec, key.base_type, self.as_of)))
         return found
+
+    def following(self) -> tuple[list[tuple[TableSpec, Snapshot]], views.Folded]:
+        """The snapshots, and how each table that is kept in step stands: who is written, who follows, how far behind."""
+        snapshots = self.snapshots()
+        return snapshots, views.following_table(snapshots)
 
     def execute(self, plan: Plan | views.PlanView) -> views.Folded | views.Words:
         """Run the plan if `confirm` arms it; shows a line a step, or says that nothing was done."""
@@ -116,6 +118,20 @@ class Run:
     @cached_property
     def _started(self) -> datetime:
         return datetime.now(UTC)
+
+    def prove(self) -> tuple[tuple[PartProof, ...], tuple[Difference, ...]]:
+        """Compare both sides of every table in one snapshot; the checks of the run are what came out."""
+        tables = self.migrated()
+        with Progress("compared", unit="parts") as progress:
+            proofs, differences = compare.prove(
+                self.where,
+                [(spec, original, parts) for spec, _, original, parts in tables],
+                progress,
+                {spec.name: snapshot.online.authority for spec, snapshot, *_ in tables if snapshot.online},
+            )
+        for spec, *_ in tables:
+            self.checks += verify.checks(spec, [proof for proof in proofs if proof.table == spec.name])
+        return proofs, differences
 
     def headline(self) -> str:
         """The result in a sentence; each stage says its own."""

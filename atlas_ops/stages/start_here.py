@@ -64,7 +64,7 @@ def _row(spec: TableSpec, snapshot: Snapshot) -> tuple[object, ...]:
         spec.table,
         rows,
         original.bytes,
-        f"{spec.partitioned_schema}.{spec.partitioned_name}",
+        ".".join(spec.partitioned_at),
         attached,
         following,
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
-from atlas_ops import charts, compare, verify, views
+from atlas_ops import charts, verify, views
 from atlas_ops.charts import Chart
+from atlas_ops.database import identifier
 from atlas_ops.migration import Part
 from atlas_ops.model import Relation, Snapshot
 from atlas_ops.plan import Plan, joined
-from atlas_ops.progress import Progress
 from atlas_ops.report import Report, Verdict, stopped
 from atlas_ops.spec import TableSpec
 from atlas_ops.stages.base import Run
@@ -29,11 +30,7 @@ class VerifyCounts(Run):
 
     @cached_property
     def _proven(self) -> tuple[tuple[PartProof, ...], tuple[Difference, ...]]:
-        tables = [(spec, original, parts) for spec, _, original, parts in self._migrated]
-        with Progress("compared", unit="parts") as progress:
-            proofs, differences = compare.prove(self.where, tables, progress)
-        for spec, *_ in tables:
-            self.checks += verify.checks(spec, [proof for proof in proofs if proof.table == spec.name])
+        proofs, differences = self.prove()
         self.figures["parts"] = [
             {
                 "table": proof.table,
@@ -42,6 +39,7 @@ class VerifyCounts(Run):
                 # digests are sums beyond 64 bits: as text, JSON readers would round them
                 "keys": [str(proof.original.keys), str(proof.partitioned.keys)],
                 "content": [str(proof.original.content), str(proof.partitioned.content)],
+                **({} if proof.lost is None else {"waiting": proof.waiting, "lost": proof.lost}),
             }
             for proof in proofs
         ]
@@ -66,7 +64,9 @@ class VerifyCounts(Run):
                     sum(proof.keys.only_original for proof in own),
                     sum(proof.keys.only_partitioned for proof in own),
                     sum(proof.keys.both for proof in own),
-                    "same" if all(proof.same_keys for proof in own) else "differs",
+                    _verdict(own)
+                    if all(proof.proven for proof in own) or not all(proof.same_keys for proof in own)
+                    else "same",
                     sum(proof.seconds for proof in own),
                 )
             )
@@ -97,7 +97,7 @@ class VerifyCounts(Run):
                 Figures(*map(sum, zip(*((side.rows, side.keys, side.content) for side in sides), strict=True)))
                 for sides in ([proof.original for proof in own], [proof.partitioned for proof in own])
             )
-            same = "same" if all(proof.same for proof in own) else "differs"
+            same = _verdict(own)
             rows.append(
                 (spec.name, len(own), original.rows, _short(original.content), _short(partitioned.content), same)
             )
@@ -119,6 +119,35 @@ class VerifyCounts(Run):
             [(found.part, ", ".join(found.key), found.kind, ", ".join(found.columns) or None) for found in differences],
         )
 
+    def waiting(self) -> Table:
+        """Where something follows: keys in the log, rows that differ and wait for a drain, rows that are in no log and thus lost."""
+        proofs, _ = self._proven
+        rows = []
+        for spec, snapshot, *_ in self._migrated:
+            own = [proof for proof in proofs if proof.table == spec.name]
+            state = snapshot.online
+            lost = sum(proof.lost or 0 for proof in own)
+            rows.append(
+                (
+                    spec.name,
+                    "nothing"
+                    if state is None
+                    else ".".join(spec.partitioned_at if state.authority == "original" else spec.original_at),
+                    state and state.log_rows,
+                    sum(proof.waiting for proof in own) if state else None,
+                    lost if state else None,
+                    _verdict(own),
+                )
+            )
+        return Table(
+            ["table", "what follows", Column("keys in the log", "count"), "rows that differ and wait", "rows in no log", "verdict"], rows
+        )  # fmt: skip
+
+    def names(self, number: int = 0) -> tuple[str, str]:
+        """The original and the partitioned table as SQL writes them now, of the first table or another: for queries of one's own."""
+        spec = self._migrated[number][0]
+        return identifier(*spec.original_at), identifier(*spec.partitioned_at)
+
     def plan_repair(self) -> views.PlanView:
         """Statements that make the parts that differ like the original again."""
         proofs, _ = self._proven
@@ -127,7 +156,7 @@ class VerifyCounts(Run):
                 spec,
                 snapshot,
                 parts,
-                [proof.part for proof in proofs if proof.table == spec.name and not proof.same],
+                [proof.part for proof in proofs if proof.table == spec.name and not proof.proven],
             )
             for spec, snapshot, _, parts in self._migrated
         ]
@@ -159,7 +188,14 @@ class VerifyCounts(Run):
 
 def _digests(proof: PartProof) -> tuple[object, ...]:
     both = _short(proof.original.content), _short(proof.partitioned.content)
-    return (proof.table, proof.part, proof.original.rows, *both, "same" if proof.same else "differs")
+    return (proof.table, proof.part, proof.original.rows, *both, _verdict([proof]))
+
+
+def _verdict(proofs: Sequence[PartProof]) -> str:
+    """Same, in step (what differs waits in the key log) or differs."""
+    if all(proof.same for proof in proofs):
+        return "same"
+    return "in step" if all(proof.proven for proof in proofs) else "differs"
 
 
 def _short(digest: int) -> str:

@@ -31,7 +31,12 @@ class Operations:
     def spec(self, **keys: Any) -> TableSpec:
         """The small table `note` with two months, unless `keys` say otherwise."""
         [found] = tables_from(
-            [{"table": "note", "partition_key": "at", "from": "2024-01-01", "until": "2024-03-01", "ahead": 1, **keys}]
+            [
+                {
+                    **{"table": "note", "partition_key": "at", "from": "2024-01-01", "until": "2024-03-01", "ahead": 1},
+                    **{"copy": "by_partition", **keys},
+                }
+            ]
         )
         return found
 
@@ -156,7 +161,7 @@ def atlas_specs() -> Callable[..., Sequence[TableSpec]]:
     """The specifications of messages and usage_logs; `keys` go into both."""
 
     def specs(**keys: Any) -> Sequence[TableSpec]:
-        common = {"from": "2024-01-01", "until": "2027-01-01", **keys}
+        common = {"from": "2024-01-01", "until": "2027-01-01", "copy": "by_partition", **keys}
         messages = {
             "table": "messages",
             "partition_key": "created_at",
@@ -176,7 +181,7 @@ def atlas_specs() -> Callable[..., Sequence[TableSpec]]:
 # -- the reading half: a database with the specifications of its tables, and an Atlas that is migrated already
 
 AS_OF = date(2026, 11, 23)
-MONTHS = {"from": "2024-01-01", "until": "2027-01-01"}
+MONTHS = {"from": "2024-01-01", "until": "2027-01-01", "copy": "by_partition"}
 MESSAGES: Mapping[str, Any] = {
     "table": "public.messages",
     "partition_key": "created_at",

@@ -39,12 +39,12 @@ ROOMS = {
     "calendar": _room("bounds", "words"),
     "parameters": _room("spec workload yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
-        "sqlfile plan report definition migration preflight forecast verify partitions inspection archive explain "
+        "sqlfile plan report definition online migration cutover preflight forecast verify partitions inspection archive explain "
         "health tables charts views",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
-        "database catalog compare sample measure execute record progress magic demo embedded",
+        "database catalog compare sample measure throttle exchange execute record progress magic demo embedded",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
     ),

@@ -79,7 +79,7 @@ def test_the_shortest_specification_and_its_defaults(file: Path) -> None:
         (),
     )
     assert (table.copy, table.workers, table.publications, table.workload) == (
-        "by_partition",
+        "online",
         2,
         "carry",
         None,
@@ -256,7 +256,7 @@ KEYS = "    "
          "Quote a name"),
         ("indexes: [[a, a]]", 'indexes holds "a, a"', "costs every write", "Remove one"),
         ("indexes: [[a], [b], [a]]", 'indexes holds "a"', "costs every write", "Remove one"),
-        ("copy: fast", 'copy is "fast".', "by_partition", "Write copy: by_partition"),
+        ("copy: fast", 'copy is "fast".', "by_partition", "Write copy: online"),
         ("publications: keep", 'publications is "keep".', "carry or leave", "Write publications:"),
         ("lock_timeout: 0", "lock_timeout is 0.", "1ms to 60s", "in quotes"),
         ("lock_timeout: 100", "lock_timeout is 100.", "1ms to 60s", "in quotes"),
@@ -611,7 +611,7 @@ def test_a_shipped_file_is_valid_in_every_reader(path: Path) -> None:
 
 def test_the_three_files_differ_in_their_numbers_only() -> None:
     def without_numbers(path: Path) -> list[TableSpec]:
-        numbers = {"ahead": 1, "workers": 1, "lock_timeout": "1s", "statement_timeout": "1h"}
+        numbers = {"ahead": 1, "workers": 1, "pause": "1s", "lock_timeout": "1s", "statement_timeout": "1h"}
         return [replace(table, **numbers) for table in load(path).tables]  # type: ignore[arg-type]
 
     assert [path.stem for path in SHIPPED] == ["demo", "production", "staging"]

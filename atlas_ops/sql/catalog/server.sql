@@ -16,6 +16,7 @@ SELECT current_setting('server_version_num')::int AS version,
        current_setting('max_locks_per_transaction')::int
          * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) AS max_locks,
        EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements') AS has_pg_stat_statements,
-       now() AS now
+       now() AS now,
+       pg_has_role('pg_read_all_stats', 'USAGE') AS sees_activity
 FROM pg_roles r
 WHERE r.rolname = current_user

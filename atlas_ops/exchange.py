@@ -1,0 +1,122 @@
+"""The one moment that the application waits for: two tables change places.
+
+The first connection takes the lock that keeps writers out and goes on holding it; the second one drains what is left and *commits*; only then does
+the first one exchange the tables. Were it one transaction, a REPEATABLE READ reader that waits for the exchange would have taken its snapshot before
+the last rows were committed, and would miss them in the table that it then finds. This way every snapshot taken since the drain sees both tables
+alike, and older ones are waited for before any lock is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+from psycopg.rows import class_row
+
+from atlas_ops import sqlfile
+from atlas_ops.database import written
+from atlas_ops.errors import AtlasError
+from atlas_ops.model import Transaction
+from atlas_ops.plan import Step
+
+WAIT_S = 60.0  # for older snapshots to end
+LOOK_S = 0.05
+TRIED_AGAIN = frozenset(
+    {"57014", "40001", "25P03"}
+)  # beside those of every step: our own timeouts inside of an exchange
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an exchange took: rows written, each lock's wait in ms, and the ms from the first lock to the commit."""
+
+    rows: int
+    waits: tuple[tuple[str, float], ...]
+    held_ms: float
+
+
+def attempt(
+    connection: psycopg.Connection, second: psycopg.Connection, step: Step, say: Callable[[str], None] = lambda _: None
+) -> Held:
+    """One attempt. Raises psycopg's errors, whose transaction is rolled back, and AtlasError when older snapshots do not end."""
+    _older_snapshots_end(connection, [connection.info.backend_pid, second.info.backend_pid], step, say)
+    rows = _transaction(second, step.meanwhile)
+    say(step.name)
+    with connection.transaction():
+        waits = [(statement, _timed(connection, statement)) for statement in step.first]
+        locked = time.perf_counter()
+        rows += _transaction(second, step.meanwhile)
+        for statement in _grouped(step.statements):
+            took = _timed(connection, statement)
+            if statement.startswith("LOCK"):
+                waits.append((statement, took))
+    held = (time.perf_counter() - locked) * 1000
+    return Held(rows, tuple((text, round(ms, 3)) for text, ms in waits if text.startswith("LOCK")), round(held, 3))
+
+
+def _grouped(statements: tuple[str, ...]) -> list[str]:
+    """What stands between two LOCKs is sent at once: a round trip for each of them would be held time."""
+    groups: list[list[str]] = []
+    for statement in statements:
+        alone = statement.startswith("LOCK")
+        if alone or not groups or groups[-1][0].startswith("LOCK"):
+            groups.append([])
+        groups[-1].append(statement)
+    return [";\n".join(group) for group in groups]
+
+
+def _timed(connection: psycopg.Connection, statement: str) -> float:
+    started = time.perf_counter()
+    connection.execute(statement)
+    return (time.perf_counter() - started) * 1000
+
+
+def _transaction(connection: psycopg.Connection, statements: tuple[str, ...]) -> int:
+    """Prepared: the pass under the lock finds the plans of the one before it, which take longer to make than to run."""
+    with connection.transaction():
+        return sum(written(connection.execute(statement, prepare=True)) for statement in statements)
+
+
+def _older_snapshots_end(
+    connection: psycopg.Connection, ours: list[int], step: Step, say: Callable[[str], None]
+) -> None:
+    """Wait for transactions that began before now: a snapshot older than the drain must not meet the exchanged tables."""
+    row = connection.execute(
+        "SELECT clock_timestamp(), array_remove(array_agg(to_regclass(t)::oid::bigint), NULL) FROM unnest(%s::text[]) AS t",
+        (_locked(step.first),),
+    ).fetchone()
+    assert row is not None
+    since, oids = row
+    deadline = time.monotonic() + WAIT_S
+    while older := _older(connection, since, ours, oids or []):
+        who = "; ".join(_who(one) for one in older[:5])
+        if time.monotonic() > deadline:
+            raise AtlasError(
+                what=f"Transactions that began before this step are still open after {WAIT_S:.0f} s.",
+                why=f"{who}. They may see the table as it was before the last rows were copied; no lock was asked for.",
+                next="Let them end, or end them when you know what they are: SELECT pg_terminate_backend(pid); then run again.",
+            )
+        say(f"waiting for older transactions: {who}")
+        time.sleep(LOOK_S)
+
+
+def _older(connection: psycopg.Connection, since: datetime, ours: list[int], oids: list[int]) -> list[Transaction]:
+    with connection.cursor(row_factory=class_row(Transaction)) as cursor:
+        return cursor.execute(
+            sqlfile.text("catalog", "older_snapshots"), {"since": since, "ours": ours, "oids": oids}
+        ).fetchall()
+
+
+def _who(one: Transaction) -> str:
+    holds = f", holds {one.holds}" if one.holds else ""
+    return f"process {one.pid} ({one.role}, {one.application or 'no name'}, {one.state or 'working'}) for {one.seconds:,.1f} s{holds}"
+
+
+def _locked(statements: tuple[str, ...]) -> list[str]:
+    """The tables that the LOCK statements name, as SQL writes them."""
+    found = [re.match(r"LOCK TABLE (?:ONLY )?(.*) IN [A-Z ]+ MODE", statement) for statement in statements]
+    return [one[1] for one in found if one]
