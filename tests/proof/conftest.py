@@ -57,7 +57,7 @@ def fragile(server: Any, clusters: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def drivers() -> Iterator[Drivers]:
-    with Drivers("proof.miniature") as made:
+    with Drivers("proof.miniature", "proof.product") as made:
         yield made
 
 
