@@ -6,7 +6,7 @@
 
 It answers with the pid of the child, and once that has ended with how: the exit status, or the signal as a negative number.
 `at`: `statement` (each time that psycopg waits for the server, so BEGIN and COMMIT count as well) or `step` (each attempt at a step of a
-plan, by `atlas_ops.execute`). `when`: `before`, `after`, or `during`: the statement is on its way, or the step has begun. What was done
+plan). `when`: `before`, `after`, or `during`: the statement is on its way, or the step has begun. What was done
 is written to `report`, as JSON, by a child that comes to its end.
 """
 
@@ -26,7 +26,7 @@ from typing import Any
 
 import psycopg
 
-from atlas_ops import execute
+from atlas_ops import exchange, execute
 
 
 class Counter:
@@ -58,7 +58,7 @@ def end(ms: float = 0.0) -> None:
 
 def main(order: dict[str, Any]) -> dict[str, Any]:
     counter = Counter(order.get("die"))
-    wait, attempt = psycopg.Connection.wait, execute._attempt
+    wait, attempt, attempt_exchange = psycopg.Connection.wait, execute._attempt, exchange.attempt
 
     def waited(self: Any, *arguments: Any, **options: Any) -> Any:
         return counter.around("statement", lambda: wait(self, *arguments, **options))
@@ -67,8 +67,12 @@ def main(order: dict[str, Any]) -> dict[str, Any]:
         counter.steps.append(step.name)
         return counter.around("step", lambda: attempt(connection, step))
 
+    def exchanged(connection: Any, second: Any, step: Any, *more: Any) -> Any:
+        counter.steps.append(step.name)
+        return counter.around("step", lambda: attempt_exchange(connection, second, step, *more))
+
     psycopg.Connection.wait = waited  # type: ignore[method-assign]
-    execute._attempt = attempted
+    execute._attempt, exchange.attempt = attempted, exchanged
     module, _, name = order["call"].partition(":")
     told: dict[str, Any] = {"result": None, "error": ""}
     began = time.perf_counter()

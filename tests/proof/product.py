@@ -20,6 +20,7 @@ STAGES: dict[str, Callable[[TableSpec, Snapshot], Plan]] = {
     "drain": cutover.plan_drain,
     "cut_over": cutover.plan_cut_over,
     "roll_back": cutover.plan_roll_back,
+    "abandon": cutover.plan_abandon,
 }
 
 
@@ -42,12 +43,14 @@ def run(conninfo: str, stage: str, keys: dict[str, Any] | None = None) -> dict[s
     spec, snapshot = look(where, specification(**(keys or {})))
     if stage == "apply_migration":
         red = [check.what for check in preflight.checks(spec, snapshot, AS_OF) if check.severity is Severity.STOP]
-    elif stage == "drain":
+    elif stage in {"drain", "abandon"}:
         red = []
     else:
         red = [check.what for check in cutover.checks(spec, snapshot) if check.severity is Severity.STOP]
     assert not red, red
     plan = STAGES[stage](spec, snapshot)
+    if stage == "abandon" and not snapshot.online and not snapshot.registered:
+        return {}
     lines = execute(where, plan, plan.digest)
     return {
         "steps": [line.step for line in lines],

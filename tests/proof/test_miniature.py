@@ -140,9 +140,8 @@ def drained_while_copied(story: Story) -> None:
     def delete_and_drain() -> None:
         with story.client.transaction():
             story.client.delete([story.client.first])
-        with story.mini.connect() as other:
-            with suppress(psycopg.errors.LockNotAvailable):
-                story.mini.drain_once(other)
+        with story.mini.connect() as other, suppress(psycopg.errors.LockNotAvailable):
+            story.mini.drain_once(other)
 
     # what lies out of all months is the first range, January the second
     story.hooks["backfill: before COMMIT"] = lambda: story.hooks.update({"backfill: before COMMIT": delete_and_drain})
