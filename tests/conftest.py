@@ -87,7 +87,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--seed", type=int, default=random.randrange(1_000_000), help="of the proof's load; random by default"
     )
-    parser.addoption("--seconds", type=float, default=2.0, help="how long each load of the proof runs at least")
+    parser.addoption("--seconds", type=float, default=1.0, help="how long each load of the proof runs at least")
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -41,6 +41,21 @@ class Ground:
     owner: str  # connects as `postgres`, who owns the table and is no superuser
 
 
+LONG = 50
+"""Kills from which on this is the long form."""
+
+OF_THE_PROOF = {"test_load.py", "test_miniature.py", "test_kills.py"}
+"""What the proof says of itself: in the short form on one version, which is enough for its eyesight."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--kills") >= LONG or config.getoption("--pg") != "both":
+        return
+    again = [item for item in items if item.path.name in OF_THE_PROOF and "[pg15" in item.name]
+    config.hook.pytest_deselected(items=again)
+    items[:] = [item for item in items if item not in again]
+
+
 @pytest.fixture(scope="session")
 def options(pytestconfig: pytest.Config) -> Options:
     return Options(*(pytestconfig.getoption(name) for name in ("--swaps", "--kills", "--seed", "--seconds")))

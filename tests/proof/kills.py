@@ -255,6 +255,8 @@ class Campaign:
         fault = fault or self.rng.choice([name for name in FAULTS if known["attempts"] or "a step" not in name])
         hit, ended = self._struck(job, fault, known)
         (self.struck if hit else self.missed)[fault] += 1
+        if not hit and ended.done and ended.report["statements"] < known["statements"]:
+            self.learned[job.name] = {**known, **ended.report}
         self.whole(f"{fault} in {job.name}")
         for _ in range(CALLS):
             if ended.done:
@@ -276,7 +278,9 @@ class Campaign:
         if fault.endswith(("a statement", "a step")):
             when, at = fault.split()[2], fault.rsplit(maxsplit=1)[-1]
             most = known["statements"] if at == "statement" else known["attempts"]
-            die = {"at": at, "number": self.rng.randint(1, max(most, 1)), "when": when, "ms": self.rng.uniform(0, 3)}
+            # a job takes more statements where it has to try again: half of the time one of the first ones is meant
+            number = int(max(most, 1) ** self.rng.choice((1.0, self.rng.random())) * self.rng.random()) + 1
+            die = {"at": at, "number": min(number, most), "when": when, "ms": self.rng.uniform(0, 3)}
             ended = self._call(job, die)
             return ended.code == -signal.SIGKILL, ended
         if "COMMIT" in fault:

@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -238,14 +238,22 @@ class Disturbances:
 class Client:
     """One connection of the application; the only writer of the ids from `first` on."""
 
-    def __init__(self, number: int, kind: Kind, place: Place, seed: int, disturbances: Disturbances) -> None:
+    def __init__(
+        self,
+        number: int,
+        kind: Kind,
+        place: Place,
+        seed: int,
+        disturbances: Disturbances,
+        tolerated: Collection[str] = (),
+    ) -> None:
         self.number, self.kind, self.place = number, kind, place
         self.rng = random.Random(f"{seed} client {number}")
         self.dice = Dice(self.rng, place.months)
         self.first = (number + 1) * OWN
         self.oracle = Oracle()
         self.tally = Tally()
-        self.disturbances = disturbances
+        self.disturbances, self.tolerated = disturbances, frozenset(tolerated)
         # psycopg answers a ROLLBACK with DEALLOCATE ALL where it prepares; these keep theirs for as long as they are connected
         self.by_psycopg = number % 2 == 0
         self.under_way: tuple[float, str] | None = None
@@ -429,7 +437,9 @@ class Client:
         if lost or verb == "connect":
             allowed = self.disturbances.since(self._connected)
         else:
-            allowed = error.sqlstate == "40001" and self.kind.isolation != "READ COMMITTED"
+            allowed = error.sqlstate in self.tolerated or (
+                error.sqlstate == "40001" and self.kind.isolation != "READ COMMITTED"
+            )
         (self.tally.allowed if allowed else self.tally.refused)[what] += 1
         if not allowed:
             self.tally.example(f"refused: {what}: {' '.join(str(error).split())[:300]}")
@@ -762,12 +772,16 @@ def _counts(counter: Counter[str]) -> str:
 
 
 class Load:
-    """All clients of a run; at the end of its `with` they have ended."""
+    """All clients of a run; at the end of its `with` they have ended. `tolerated`: SQLSTATEs that any client may get."""
 
-    def __init__(self, place: Place, seed: int, kinds: Sequence[Kind] = KINDS + HUNG) -> None:
+    def __init__(
+        self, place: Place, seed: int, kinds: Sequence[Kind] = KINDS + HUNG, tolerated: Collection[str] = ()
+    ) -> None:
         self.place, self.seed = place, seed
         self.disturbances = Disturbances()
-        self.clients = [Client(number, kind, place, seed, self.disturbances) for number, kind in enumerate(kinds)]
+        self.clients = [
+            Client(number, kind, place, seed, self.disturbances, tolerated) for number, kind in enumerate(kinds)
+        ]
         self._threads: list[threading.Thread] = []
         self._go, self._end = threading.Event(), threading.Event()
         self._resting = [threading.Event() for _ in self.clients]

@@ -20,6 +20,7 @@ import psycopg
 SWAP_ATTEMPTS = 400
 LOCK_TIMEOUT_MS = 80
 UPGRADE_S = 0.05  # for the second lock of a swap, before the first is given back
+NOWAIT_SINCE = 170000
 PATIENCE_S = 1.0  # with older snapshots, before the locks of a swap are asked for
 
 
@@ -140,6 +141,14 @@ WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND a
 AND age(a.backend_xmin) >= age(%(last)s::xid8::xid) AND a.xact_start < %(at)s
 AND NOT EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND NOT l.granted
     AND l.relation = 'public.item'::regclass AND l.mode = ANY (%(let_be)s))
+"""
+
+
+# Who else has the table or one of its partitions, if only to read.
+OTHERS = """
+SELECT FROM pg_locks AS l WHERE l.granted AND l.mode <> 'SIReadLock' AND l.pid <> pg_backend_pid() AND l.locktype = 'relation'
+AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+AND (l.relation = 'public.item'::regclass OR l.relation IN (SELECT relid FROM pg_partition_tree('public.item'))) LIMIT 1
 """
 
 
@@ -313,24 +322,25 @@ class Miniature:
             conn.execute("UPDATE mini.online_copy SET in_use = %s", (to,))
 
     def _upgrade(self, conn: psycopg.Connection[Any]) -> None:
-        """ACCESS EXCLUSIVE on top of SHARE ROW EXCLUSIVE, never by standing in the queue.
+        """ACCESS EXCLUSIVE on top of SHARE ROW EXCLUSIVE, without standing in the queue.
 
-        Whoever has read in his transaction and now writes would get a deadlock (40P01) at once, whatever the timeouts: he waits for our
-        first lock, and we for his. Out of the queue he waits, and we give up.
+        While we stand there, whoever has read in his transaction and now writes gets a deadlock (40P01) at once, whatever the timeouts: he
+        would wait for our first lock, and we for his. NOWAIT does not stand there. Before 17 it also fails where a writer waits for us,
+        which is always; so there the lock is asked for when nobody has the table, and a millisecond remains in which one may come.
         """
         if Without.NO_QUEUE in self.without:
             conn.execute("LOCK TABLE public.item IN ACCESS EXCLUSIVE MODE")
             return
+        nowait = conn.info.server_version >= NOWAIT_SINCE
         deadline = time.monotonic() + UPGRADE_S
-        while True:
-            try:
-                with conn.transaction():  # a savepoint: the first lock stays
-                    conn.execute("LOCK TABLE public.item IN ACCESS EXCLUSIVE MODE NOWAIT")
-                return
-            except psycopg.errors.LockNotAvailable:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.001)
+        while time.monotonic() < deadline:
+            if nowait or conn.execute(OTHERS).fetchone() is None:
+                with suppress(psycopg.errors.LockNotAvailable), conn.transaction():  # a savepoint: the first lock stays
+                    conn.execute("SET LOCAL lock_timeout = '1ms'")
+                    conn.execute(f"LOCK TABLE public.item IN ACCESS EXCLUSIVE MODE{' NOWAIT' if nowait else ''}")
+                    return
+            time.sleep(0.001)
+        raise Again
 
     def patiently(self, act: Callable[[], Any]) -> Any:
         for _ in range(SWAP_ATTEMPTS):
