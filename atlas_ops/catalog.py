@@ -19,7 +19,9 @@ from atlas_ops.bounds import Period
 from atlas_ops.database import translate
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import (
+    Binding,
     Column,
+    Comment,
     Constraint,
     Dependent,
     Grant,
@@ -89,6 +91,12 @@ def relation(connection: psycopg.Connection, schema: str, name: str) -> Relation
     if not tables:
         return None
     oid = tables[0].oid
+    bindings = rows(connection, "bindings", Binding, oid=oid)
+    materialized = [
+        relation(connection, binding.schema, binding.name)
+        for binding in bindings
+        if binding.kind == "materialized view"
+    ]
     return Relation(
         table=tables[0],
         columns=rows(connection, "columns", Column, oid=oid),
@@ -100,6 +108,9 @@ def relation(connection: psycopg.Connection, schema: str, name: str) -> Relation
         publications=rows(connection, "publications", Publication, oid=oid),
         references=rows(connection, "references", Reference, oid=oid),
         dependents=rows(connection, "dependents", Dependent, oid=oid),
+        bindings=bindings,
+        comments=rows(connection, "comments", Comment, oid=oid),
+        materialized_views=tuple(found for found in materialized if found is not None),
     )
 
 

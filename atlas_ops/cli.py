@@ -1,4 +1,4 @@
-"""The command line: run stages, build a demo, write the SQL file, open JupyterLab. `python -m atlas_ops --help`."""
+"""The command line: run stages, drain, switch off, build a demo, write the SQL file, open JupyterLab. `python -m atlas_ops --help`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ STORY = (
     "verify_counts",
     "inspect_partitions",
     "explain_analysis",
+    "cut_over",
     "plan_archive",
 )
 
@@ -100,6 +101,34 @@ def build(
 
     atlas.build_in(session(service, "build"), messages=messages, usage_logs=usage_logs, seed=seed)
     print(f"Atlas built in service {service}: {messages:,} messages, {usage_logs:,} usage logs.")
+
+
+@app.command()
+def drain(
+    file: File,
+    every: Annotated[
+        float, typer.Option(help="seconds between two drains; 0: drain once and end, for a scheduler", min=0)
+    ] = 0,
+) -> None:
+    """Bring whatever follows in step with the table that the application writes: once, or again and again."""
+    from atlas_ops import following, runner
+    from atlas_ops.spec import tables_from
+
+    given = runner.read_parameters(file)
+    specs = tables_from(given.get("tables", []), str(file))
+    for line in following.drained(str(given.get("database", "")), specs, every):
+        print(line, flush=True)
+
+
+@app.command()
+def off(file: File) -> None:
+    """The kill switch: remove the capture of every table in the file at once. The application is as it was; the copies are stale."""
+    from atlas_ops import following, runner
+    from atlas_ops.spec import tables_from
+
+    given = runner.read_parameters(file)
+    for line in following.switched_off(str(given.get("database", "")), tables_from(given.get("tables", []), str(file))):
+        print(line, flush=True)
 
 
 @app.command()

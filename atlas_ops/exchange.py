@@ -47,8 +47,10 @@ def attempt(
     rows = _transaction(second, step.meanwhile)
     say(step.name)
     with connection.transaction():
-        waits = [(statement, _timed(connection, statement)) for statement in step.first]
-        locked = time.perf_counter()
+        waits, locked = [], 0.0
+        for statement in step.first:
+            waits.append((statement, _timed(connection, statement)))
+            locked = locked or (0.0 if statement.startswith("SET") else time.perf_counter())
         rows += _transaction(second, step.meanwhile)
         for statement in _grouped(step.statements):
             took = _timed(connection, statement)

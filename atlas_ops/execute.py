@@ -66,6 +66,9 @@ def execute(where: Session, plan: Plan, confirm: str, progress: Says = silent) -
 def _alone(guard: psycopg.Connection, plan: Plan) -> Iterator[None]:
     """Hold the run's advisory lock for as long as it lasts; a second run is told who holds it."""
     _same_target(guard, plan)
+    if not plan.alone:
+        yield
+        return
     # this connection only holds the lock: it idles, outside of any transaction, for as long as the plan runs
     row = guard.execute("SELECT pg_try_advisory_lock(%s, %s)", RUN_LOCK).fetchone()
     if row is None or not row[0]:

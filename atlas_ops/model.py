@@ -185,6 +185,38 @@ class Dependent:
 
 
 @dataclass(frozen=True, slots=True)
+class Binding:
+    """What stays with the table at a rename, and the SQL that binds it to whichever table then has the name; `sql/catalog/bindings.sql`.
+
+    `kind`: view, materialized view, rule (of another table or a view), own rule, policy (of another table), function, default and column
+    (of another table), identity and sequence (that the table owns), temporary (another session's), other (nothing here makes it again).
+    """
+
+    kind: str
+    schema: str  # of the view, the routine or the sequence, or of the table that the rest is on
+    name: str
+    member: str  # the rule, policy or column; of a routine its arguments, of a sequence the column it belongs to
+    definition: str  # as PostgreSQL prints it; of a policy USING and WITH CHECK
+    options: tuple[str, ...]  # as WITH takes them
+    owner: str
+    may_make: bool  # the current role may make it again
+    row_type: bool  # bound to the table's row type: a routine that takes or returns it, a view with a column of it
+    rests_on_key: bool  # on the primary key: GROUP BY it alone, or ON CONFLICT ON CONSTRAINT
+    dependents: tuple[str, ...]  # where it must be made anew: what would be lost with the old one
+    closing: str  # takes the rights on a sequence from everybody who has any
+    completion: tuple[str, ...]  # where it is made anew: rights, owner, comment
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment on a constraint, index, trigger or policy of the table; `sql/catalog/comments.sql`."""
+
+    kind: str  # as COMMENT ON takes it
+    name: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Partition:
     """A table of a partition set, attached or standing beside it; `sql/catalog/partitions.sql`."""
 
@@ -307,6 +339,9 @@ class Relation:
     publications: tuple[Publication, ...] = ()
     references: tuple[Reference, ...] = ()
     dependents: tuple[Dependent, ...] = ()
+    bindings: tuple[Binding, ...] = ()
+    comments: tuple[Comment, ...] = ()
+    materialized_views: tuple[Relation, ...] = ()  # those among the bindings, each with what hangs on it
 
     def column(self, name: str) -> Column | None:
         """The column of that name, or None."""

@@ -204,9 +204,10 @@ def fence(spec: TableSpec, authority: str, *, shared: bool = False, in_step: boo
 # -- the drain
 
 # The guard of what follows lets it pass. A temporary table has no statistics: left alone the planner may read whole tables for a few keys.
+# What it is forbidden it costs as 1e10, at which the JIT would compile every pass.
 _SETTINGS = (
     "SELECT set_config('atlas_ops.writes', 'allowed', true), set_config('enable_hashjoin', 'off', true), "
-    "set_config('enable_mergejoin', 'off', true), set_config('enable_seqscan', 'off', true)"
+    "set_config('enable_mergejoin', 'off', true), set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"
 )
 
 

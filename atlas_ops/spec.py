@@ -322,7 +322,7 @@ class TableSpec:
     )
     max_database_size: _Size | None = Field(
         default=None,
-        description="a size: batches stop when database and WAL are larger, for SQL cannot see the free disk",
+        description="a size: batches wait, and then stop, when the database is larger: SQL cannot see the free disk",
         examples=["200GB"],
     )
     max_snapshot_age: Annotated[Text, _bounded(*_LIMIT), _Duration] | None = Field(

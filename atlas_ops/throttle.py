@@ -35,7 +35,7 @@ def passed(limits: Throttle, before: Pressure | None, now: Pressure) -> str:
     if limits.replica_lag_ms and (now.replica_lag_ms or 0) > limits.replica_lag_ms:
         return f"a replica is {(now.replica_lag_ms or 0) / 1000:,.1f} s behind (max_replica_lag)"
     if limits.database_bytes and now.database_bytes > limits.database_bytes:
-        return f"database and WAL take {now.database_bytes / 2**20:,.0f} MB (max_database_size)"
+        return f"the database takes {now.database_bytes / 2**20:,.0f} MB (max_database_size)"
     if limits.snapshot_age_ms and (now.snapshot_age_ms or 0) > limits.snapshot_age_ms:
         return f"a transaction is open for {(now.snapshot_age_ms or 0) / 1000:,.0f} s (max_snapshot_age)"
     if limits.wal_bytes_per_s and before and now.at > before.at:

@@ -99,6 +99,7 @@ def literally(closed: str, only: str) -> list[str]:
     return [
         'CREATE SCHEMA IF NOT EXISTS "partitions"',
         f'REVOKE ALL ON SCHEMA "partitions" FROM {closed}',
+        "COMMENT ON SCHEMA \"partitions\" IS 'atlas_ops: partitions, closed to the roles of the application'",
         'CREATE TABLE "partitions"."note" (LIKE "public"."note" INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY) '
         'PARTITION BY RANGE ("at")',
         f'REVOKE ALL ON TABLE "partitions"."note" FROM {closed}',
@@ -256,7 +257,7 @@ def wait_until(reached: Callable[[], bool], seconds: float = 20) -> None:
 def nothing_is_left_over(db: Any, now: Any) -> None:
     """As many tables as parts, no CHECK of ours, no backend of ours."""
     tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'partitions'::regnamespace AND relkind = 'r'"
-    assert now.value(db, tables) == 16
+    assert now.value(db, tables) == 17, "with the key log"
     assert now.value(db, "SELECT count(*) FROM pg_constraint WHERE conname = 'atlas_ops_bound'") == 0
     ours = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'atlas_ops%'"
     wait_until(lambda: now.value(db, ours) == 0)
@@ -837,7 +838,7 @@ def test_partitions_and_our_own_objects_are_closed_to_the_application(migrated: 
     tried = 0
     with migrated.connect() as conn:
         names = dict(conn.execute(relations, (["partitions", "atlas_ops"],)).fetchall())
-        assert len(names) == 40 + 39 + 2, "messages with its rows set aside, usage_logs, and our two tables"
+        assert len(names) == 40 + 39 + 4, "messages with its rows set aside, usage_logs, and our four tables"
         for role in ("anon", "authenticated"):
             conn.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
             for name, column in names.items():

@@ -96,7 +96,8 @@ ALTER TABLE many ENABLE ALWAYS TRIGGER always, DISABLE TRIGGER never, ENABLE REP
 def many(subject: Any, columns: str, *statements: str, **keys: Any) -> None:
     """A small table `many` with the columns given beside its key, four months of partitions."""
     subject.run(f"CREATE TABLE many ({columns})", *statements)
-    subject.specify({"table": "many", "partition_key": "at", "from": "2026-09-01", "ahead": 1, **keys})
+    spec = {"table": "many", "partition_key": "at", "from": "2026-09-01", "ahead": 1, "copy": "by_partition", **keys}
+    subject.specify(spec)
 
 
 def has(subject: Any, statement: str) -> bool:

@@ -39,7 +39,8 @@ ROOMS = {
     "calendar": _room("bounds", "words"),
     "parameters": _room("spec workload yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
-        "sqlfile plan report definition online migration cutover preflight forecast verify partitions inspection archive explain "
+        "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
+        "archive explain "
         "health tables charts views",
         *("words", "calendar", "parameters", "decisions"),
     ),
@@ -49,7 +50,7 @@ ROOMS = {
         pure=False,
     ),
     "doors": _room(
-        "stages run runner cli __init__ __main__",
+        "stages following run runner cli __init__ __main__",
         *("words", "calendar", "parameters", "decisions", "reading and writing", "doors"),
         pure=False,
     ),
