@@ -163,12 +163,18 @@ def end_backend(place: Place, pid: int) -> None:
         conn.execute("SELECT pg_terminate_backend(%s)", (pid,))
 
 
-def crash_backend(load: Load, pid: int) -> None:
-    """SIGKILL: the postmaster ends all backends, and the server recovers from its log."""
+def crash_backend(load: Load, pid: int) -> bool:
+    """SIGKILL: the postmaster ends all backends, and the server recovers from its log. False: the backend had ended by itself."""
     with load.disturbance():
         began = _started(load.place)
-        os.kill(pid, signal.SIGKILL)
+        try:
+            if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"postgres: "):
+                return False
+            os.kill(pid, signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            return False
         _ready(load.place, lambda: _started(load.place) != began)
+    return True
 
 
 def kill_server(load: Load, cluster: Cluster) -> None:
@@ -310,9 +316,8 @@ class Campaign:
         pid = self.rng.choice(pids)
         if fault == "backend terminated":
             end_backend(self.load.place, pid)
-        else:
-            crash_backend(self.load, pid)
-        return True
+            return True
+        return crash_backend(self.load, pid)
 
     def whole(self, when: str) -> None:
         """The table in use holds every row that was committed, and no client was harmed."""

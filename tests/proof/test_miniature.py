@@ -72,7 +72,7 @@ def crashed(story: Story) -> None:
     with story.client.transaction():
         story.client.update_body([story.client.first], "before the crash")
     with story.ground.place.connect() as conn:
-        kills.crash_backend(story.load, conn.info.backend_pid)
+        assert kills.crash_backend(story.load, conn.info.backend_pid)
     story.mini.swap("dst")
 
 
