@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: demo test rehearse bench bench-capture lab lock clean
+.PHONY: demo test prove rehearse bench bench-capture lab lock clean
 
 demo: $(BIN)/.ready
 	$(BIN)/python -m atlas_ops demo
@@ -11,6 +11,9 @@ demo: $(BIN)/.ready
 test: $(BIN)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+prove: $(BIN)/.ready
+	$(BIN)/python -m pytest tests/proof -s --swaps 200 --kills 200 --seconds 20
 
 # rehearse ARGS="--messages 1000000 --rate 500"
 rehearse: $(BIN)/.ready

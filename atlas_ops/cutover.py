@@ -398,8 +398,8 @@ class _Exchange:
             *self._add_keys_to_partitions(keys),
             *self._live_triggers(after.partitioned_at, self.original),
             *online.capture(spec, after.partitioned_at),
-            online.guard(spec, after.partitioned_at),
-            *([] if self.renames else [online.follows(after.original_at)]),
+            *online.guard(spec, after.partitioned_at),
+            *([] if self.renames else online.follows(after.original_at)),
             *self._registered(ready=not keys),
             online.set_state(spec, self._turned(PARTITIONED, keys)),
         ]
@@ -418,8 +418,8 @@ class _Exchange:
             *(self._add_key(after.original_at, fk) for fk in keys),
             *self._live_triggers(after.original_at, self.partitioned),
             *online.capture(spec, after.original_at),
-            online.guard(spec, after.original_at),
-            online.follows(after.partitioned_at),
+            *online.guard(spec, after.original_at),
+            *online.follows(after.partitioned_at),
             *self._registered(ready=True),
             online.set_state(spec, self._turned(ORIGINAL, keys)),
         ]

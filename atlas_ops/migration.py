@@ -368,7 +368,7 @@ class _Builder:
         at = (self.spec.partition_schema, self.spec.name)
         statements = definition.triggers(*at, self.original)
         statements += definition.switch_triggers(name(*at), self.original.triggers)[0]
-        return [*statements, online.follows(at), online.remember(self.spec)]
+        return [*statements, *online.follows(at), online.remember(self.spec)]
 
     def _capture(self, *, again: bool) -> Step:
         """`again`: what is left of an earlier one goes first; no row was copied yet that could depend on it."""
