@@ -18,7 +18,7 @@ AS_OF = date(2024, 3, 15)
 STAGES: dict[str, Callable[[TableSpec, Snapshot], Plan]] = {
     "apply_migration": lambda spec, snapshot: migration.plan_migration(spec, snapshot, AS_OF),
     "drain": cutover.plan_drain,
-    "cut_over": cutover.plan_cut_over,
+    "cut_over": lambda spec, snapshot: cutover.plan_cut_over(spec, snapshot, AS_OF),
     "roll_back": cutover.plan_roll_back,
     "abandon": cutover.plan_abandon,
 }
