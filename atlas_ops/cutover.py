@@ -399,7 +399,7 @@ class _Exchange:
             *self._live_triggers(after.partitioned_at, self.original),
             *online.capture(spec, after.partitioned_at),
             *online.guard(spec, after.partitioned_at),
-            *([] if self.renames else online.follows(after.original_at)),
+            *online.follows(after.original_at),
             *self._registered(ready=not keys),
             online.set_state(spec, self._turned(PARTITIONED, keys)),
         ]

@@ -28,8 +28,11 @@ _KEYED = (
 FOLLOWED = (
     "CREATE TABLE author (id int PRIMARY KEY, name text)",
     "INSERT INTO author SELECT n, 'author ' || n FROM generate_series(1, 9) n",
-    "CREATE TABLE note (id bigint PRIMARY KEY, at timestamptz NOT NULL, author int REFERENCES author, body text)",
-    "INSERT INTO note SELECT n, '2023-12-30'::timestamptz + n * interval '1 day', 1 + n % 5, 'row ' || n FROM generate_series(1, 70) n",
+    "CREATE TABLE topic (id int PRIMARY KEY)",
+    "INSERT INTO topic SELECT generate_series(1, 9)",
+    "CREATE TABLE note (id bigint PRIMARY KEY, at timestamptz NOT NULL, author int REFERENCES author, body text, "
+    "topic int REFERENCES topic ON DELETE CASCADE)",
+    "INSERT INTO note SELECT n, '2023-12-30'::timestamptz + n * interval '1 day', 1 + n % 5, 'row ' || n, 1 + n % 7 FROM generate_series(1, 70) n",
     "CREATE INDEX ON note (at)",
     # what each trigger heard, and on which table
     "CREATE TABLE heard (listener text, place text, verb text)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from atlas_ops import cutover, exchange
 from atlas_ops.errors import AtlasError
 from atlas_ops.stages.apply_migration import ApplyMigration
+from tests.database.conftest import FOLLOWED
 
 
 def wait_until(reached: Callable[[], bool], seconds: float = 20) -> None:
@@ -55,6 +57,198 @@ class Between:
         self.number += 1
         self.calls.get(self.number, lambda: None)()
         return rows
+
+
+# There and back
+
+
+def applied(ops: Any, db: Any, table: str = "note") -> None:
+    """What an application does to either table: rows come, go, change, and move to another month."""
+    ops.run(
+        db,
+        f"UPDATE {table} SET body = body || '.' WHERE id % 7 = 0",
+        f"DELETE FROM {table} WHERE id % 10 = 1",
+        f"UPDATE {table} SET at = at + interval '25 days' WHERE id % 10 = 2",
+        f"INSERT INTO {table} (id, at, author, topic) SELECT max(id) + 1, '2024-01-31 23:59:59.999999+00', 1, 1 FROM {table}",
+    )
+
+
+def lines_of(ops: Any, db: Any) -> list[str]:
+    return sorted(ops.dump(db, "-s").splitlines())
+
+
+def test_after_a_cut_over_a_roll_back_and_an_abandon_the_catalogs_are_as_they_were(empty: Any, ops: Any) -> None:
+    spec = ops.online()
+    ops.run(empty, *FOLLOWED)
+    before = lines_of(ops, empty)
+    ops.follow(empty, spec)
+    following = lines_of(ops, empty)
+    for exchange_of in (ops.cut_over, ops.roll_back):
+        applied(ops, empty)
+        proofs, _ = ops.compared(empty, spec)
+        assert sum(proof.waiting for proof in proofs) > 20 and sum(proof.lost or 0 for proof in proofs) == 0
+        exchange_of(empty, spec)
+        assert ops.in_step(empty, spec) == ops.value(empty, "SELECT count(*) FROM note")
+    # the way there again, and what follows has a guard of the exchange more than before
+    assert [line for line in lines_of(ops, empty) if line not in following and "atlas_ops_guard" not in line] == []
+    ops.cut_over(empty, spec)
+    ops.roll_back(empty, spec)
+    with_content = "SELECT md5(string_agg(note::text, ',' ORDER BY id)) FROM note"
+    digest = ops.value(empty, with_content)
+    ops.carry_out(empty, cutover.plan_abandon(*ops.placed(empty, spec)))
+    assert lines_of(ops, empty) == before
+    assert ops.value(empty, with_content) == digest
+
+
+def test_a_copy_in_use_is_not_abandoned_and_one_that_was_switched_off_is_no_longer_a_way_back(
+    following: Any, ops: Any
+) -> None:
+    spec = ops.online()
+    ops.cut_over(following, spec)
+    with pytest.raises(AtlasError, match="the application writes to the partitioned table"):
+        cutover.plan_abandon(*ops.placed(following, spec))
+    ops.carry_out(following, cutover.plan_switch_off(*ops.placed(following, spec)))
+    assert ops.bars(following, spec) == ["capture"]
+    ops.run(following, "TRUNCATE note")
+    assert ops.value(following, "SELECT count(*) FROM partitions.note_retired") == 70
+
+
+# Foreign keys and triggers are live on the table in use, and on no other
+
+
+def refused(db: Any, statement: str) -> str:
+    """The SQLSTATE of a statement; empty where it works. It is rolled back."""
+    with db.connect() as conn, contextlib.suppress(psycopg.Rollback), conn.transaction(force_rollback=True):
+        try:
+            conn.execute(statement)
+        except psycopg.Error as error:
+            return str(error.sqlstate)
+    return ""
+
+
+def keys_of(ops: Any, db: Any) -> list[tuple[str, str, bool, bool]]:
+    """Foreign keys of `note` and of what follows it: table, name, validated, merged into that of the whole."""
+    with db.connect() as conn:
+        return conn.execute(
+            "SELECT conrelid::regclass::text, conname::text, convalidated, conparentid > 0 FROM pg_constraint "
+            "WHERE contype = 'f' AND confrelid IN ('author'::regclass, 'topic'::regclass) ORDER BY 1, 2"
+        ).fetchall()
+
+
+def test_foreign_keys_are_live_on_the_table_in_use_only(following: Any, ops: Any) -> None:
+    spec = ops.online()
+    both = ["note_author_fkey", "note_topic_fkey"]
+    for way in (None, ops.cut_over, ops.roll_back):
+        if way is not None:
+            way(following, spec)
+        places = [*(f"partitions.note_{part}" for part in ("2024_01", "2024_02", "default")), "note"]
+        wanted = [
+            (place, key, True, place != "note")
+            for place in (places if way == ops.cut_over else ["note"])
+            for key in both
+        ]
+        assert keys_of(ops, following) == sorted(wanted)
+        # enforced where the application writes
+        assert refused(following, "DELETE FROM author WHERE id = 1") == "23503"
+        assert refused(following, "INSERT INTO note (id, at, author) VALUES (999, '2024-02-01', 99)") == "23503"
+        # and nowhere else: what follows is stale, and refuses nothing
+        author = {None: 2, ops.cut_over: 3, ops.roll_back: 4}[way]
+        ops.run(following, f"DELETE FROM note WHERE author = {author}", f"DELETE FROM author WHERE id = {author}")
+        # a cascade is what the application did, once; the drain repeats it
+        ops.run(following, f"DELETE FROM topic WHERE id = {author}")
+        assert ops.value(following, f"SELECT count(*) FROM note WHERE topic = {author}") == 0
+        assert ops.log_rows(following, spec) > 10
+        ops.drain(following, spec)
+        assert ops.in_step(following, spec) == ops.value(following, "SELECT count(*) FROM note")
+
+
+def test_triggers_of_the_user_hear_every_write_once_and_never_a_drain(following: Any, ops: Any) -> None:
+    """In their own states, which are carried there and back, also where somebody changes one in between."""
+    spec = ops.online()
+
+    def heard(role: str = "origin") -> list[tuple[str, str, str]]:
+        ops.run(following, "TRUNCATE heard")
+        with psycopg.connect(following.superuser_conninfo, options=f"-c session_replication_role={role}") as conn:
+            conn.execute("UPDATE note SET body = 'heard' WHERE id = 5")
+            conn.execute("UPDATE note SET at = at + interval '1 month' WHERE id = 6")
+        ops.drain(following, spec)
+        assert ops.in_step(following, spec) == 70
+        with following.connect() as conn:
+            return conn.execute("SELECT listener, place, verb FROM heard ORDER BY 1, 2, 3").fetchall()
+
+    def on_original(*names: str) -> list[tuple[str, str, str]]:
+        return [(f"hears_{name}", "note", "UPDATE") for name in names for _ in range(2)]
+
+    def on_partitions(first: str, *names: str) -> list[tuple[str, str, str]]:
+        """A move to another partition is a DELETE here and an INSERT there."""
+        second = {"note_2024_01": "note_2024_02", "note_2024_07": "note_default"}[first]
+        moved = [(first, "UPDATE"), (first, "DELETE"), (second, "INSERT")]
+        return sorted((f"hears_{name}", place, verb) for name in names for place, verb in moved)
+
+    assert heard() == on_original("always", "origin")
+    assert heard("replica") == on_original("always", "replica")
+    ops.run(following, "UPDATE note SET at = '2024-01-05' WHERE id IN (5, 6)")
+    ops.cut_over(following, spec)
+    assert heard() == on_partitions("note_2024_01", "always", "origin")
+    ops.run(following, "UPDATE note SET at = '2024-01-05' WHERE id IN (5, 6)")
+    assert heard("replica") == on_partitions("note_2024_01", "always", "replica")
+    # a partition that is made later hears and is captured alike
+    ops.run(
+        following,
+        "SELECT public.create_future_partitions('2024-06-15')",
+        "ALTER TABLE note DISABLE TRIGGER hears_origin",
+    )
+    ops.run(following, "UPDATE note SET at = '2024-07-05' WHERE id IN (5, 6)")
+    assert heard("replica") == on_partitions("note_2024_07", "always", "replica")
+    ops.roll_back(following, spec)
+    assert heard() == on_original("always")
+    states = "SELECT string_agg(tgenabled::text, '' ORDER BY tgname) FROM pg_trigger WHERE tgrelid = 'note'::regclass AND tgname LIKE 'hears%'"
+    assert ops.value(following, states) == "ADDR"
+    assert ops.value(following, states.replace("note", "note_partitioned")) == "DDDD"
+
+
+# What a client notices
+
+
+def test_prepared_statements_functions_and_writers_that_wait_go_on_in_the_exchanged_table(
+    following: Any, ops: Any, monkeypatch: pytest.MonkeyPatch, patient: None
+) -> None:
+    ops.run(
+        following,
+        "CREATE FUNCTION write_note(n bigint) RETURNS void LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO note (id, at) VALUES (n, '2024-01-20'); UPDATE note SET body = 'by function' WHERE id = n; END $$",
+    )
+    insert = "INSERT INTO note (id, at) VALUES (%s, '2024-01-20')"
+    simple, prepared, function = (psycopg.connect(following.conninfo, autocommit=True) for _ in range(3))
+    writers: list[Callable[[int], Any]] = [
+        lambda n: simple.execute(f"INSERT INTO note (id, at) VALUES ({n}, '2024-01-20')"),
+        lambda n: prepared.execute(insert, (n,), prepare=True),
+        lambda n: function.execute("SELECT write_note(%s)", (n,), prepare=True),
+    ]
+    threads: list[threading.Thread] = []
+
+    def wait_for_the_lock(first: int) -> None:
+        threads[:] = [threading.Thread(target=write, args=(first + number,)) for number, write in enumerate(writers)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: waiting_for(following) == ["RowExclusiveLock"] * 3)
+
+    with simple, prepared, function:
+        for number, write in enumerate(writers):
+            write(101 + number)
+        for first, way in ((111, ops.cut_over), (121, ops.roll_back)):
+            with monkeypatch.context() as patched:
+                Between(patched, after_2=lambda first=first: wait_for_the_lock(first))
+                [line] = [line for line in way(following, ops.online(lock_timeout="30s")) if line.held_ms is not None]
+            for thread in threads:
+                thread.join()
+            assert line.attempts == 1
+            for number, write in enumerate(writers):
+                write(first + 3 + number)
+            assert ops.log_rows(following, ops.online()) > 6, "what they wrote was captured on the table in use"
+    assert ops.value(following, "SELECT count(*) FROM note WHERE body = 'by function'") == 5
+    ops.drain(following, ops.online())
+    assert ops.in_step(following, ops.online()) == 85
 
 
 # Old snapshots
@@ -221,3 +415,11 @@ def test_02_brings_the_original_in_step_after_the_cut_over_and_has_nothing_to_do
     assert ops.in_step(following, ops.online()) == 62
     ops.carry_out(following, cutover.plan_retire(*ops.placed(following, ops.online())))
     assert enter(ApplyMigration, following).report().verdict == "nothing_to_do"
+
+
+def test_the_retired_table_refuses_to_be_written(following: Any, ops: Any) -> None:
+    """A view that is bound to it, or somebody who knows its name: the next drain would undo what they wrote."""
+    ops.cut_over(following, ops.online())
+    with following.connect() as conn, pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as error:
+        conn.execute("DELETE FROM partitions.note_retired")
+    assert "follows another table" in str(error.value)

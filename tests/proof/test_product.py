@@ -39,10 +39,10 @@ class Race:
         self.aside_threads: list[threading.Thread] = []
         timed = exchange._timed
 
-        def hooked(connection: Any, statement: str) -> float:
+        def hooked(connection: Any, statement: str, **more: Any) -> float:
             for words in [words for words in self.before if words in statement]:
                 self.before.pop(words)()
-            return timed(connection, statement)
+            return timed(connection, statement, **more)
 
         monkeypatch.setattr(exchange, "_timed", hooked)
 
