@@ -70,7 +70,7 @@ class CutOver(Run):
             )
         if not rate:
             return views.Words("No rehearsal was asked for.", "rehearse is 0.")
-        self._rehearses = True
+        self._rehearses, self.checks = True, []  # what stops the exchange is shown above, and stops no rehearsal
         plans = self._rehearsals()
         self.plan = joined(plan for _, plan in plans)
         if not confirmed(self.plan, self.confirm, demo=self.where.is_demo):

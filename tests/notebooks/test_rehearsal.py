@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 QUIET = Config(KernelManager={"transport_encryption": "auto"})
 MESSAGES = {
     "table": "public.messages", "partition_key": "created_at", "from": "2024-01-01", "until": "2027-01-01", "null_keys": "set_aside",
+    "incoming_foreign_keys": "registry",
 }  # fmt: skip
 
 
@@ -41,7 +42,8 @@ def copied(service, tmp_path):
 
 
 def test_the_notebook_rehearses_when_its_digest_is_confirmed_and_exchanges_nothing(copied, tmp_path, atlas):
-    shown = executed("cut_over", copied, tmp_path / "shown.ipynb", rehearse=50)
+    refused = [{**MESSAGES, "incoming_foreign_keys": "refuse"}]
+    shown = executed("cut_over", copied, tmp_path / "shown.ipynb", tables=refused, rehearse=50)
     assert shown["verdict"] == "planned" and not shown["steps"]
     assert "Left out, because they would reach" in (tmp_path / "shown.ipynb").read_text()
 
