@@ -87,10 +87,13 @@ class Run:
             return facts, dict(catalog.rows_per_period(connection, spec, migration.periods(spec, self.as_of)))
 
     def migrated(self) -> list[tuple[TableSpec, Snapshot, Relation, tuple[Part, ...]]]:
-        """The snapshots of tables whose partitioned copy is there. Raises AtlasError where one is not."""
+        """The snapshots of tables whose partitioned copy is there. Raises AtlasError where one is not.
+
+        Once the original is retired the partitioned table stands in its place.
+        """
         found = []
         for spec, snapshot in self.snapshots():
-            original = snapshot.original
+            original = snapshot.original or (snapshot.partitioned if cutover.turned(snapshot) else None)
             key = original.column(spec.partition_key) if original else None
             if original is None or key is None or snapshot.partitioned is None:
                 missing = spec.table if original is None or key is None else ".".join(spec.partitioned_at)
@@ -127,6 +130,13 @@ class Run:
     def prove(self) -> tuple[tuple[PartProof, ...], tuple[Difference, ...]]:
         """Compare both sides of every table in one snapshot; the checks of the run are what came out."""
         tables = self.migrated()
+        for spec, snapshot, *_ in tables:
+            if snapshot.original is None:
+                raise AtlasError(
+                    what=f"The original of {spec.table} is gone.",
+                    why="It was retired after the cut-over: there is nothing to compare with.",
+                    next="Leave it out of `tables`; 04 Inspect partitions tells how the partitioned table is.",
+                )
         with Progress("compared", unit="parts") as progress:
             proofs, differences = compare.prove(
                 self.where,

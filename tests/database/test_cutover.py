@@ -10,15 +10,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from atlas_ops import cutover, exchange
+from atlas_ops import cutover, exchange, execute, online
 from atlas_ops.errors import AtlasError
 from atlas_ops.stages.apply_migration import ApplyMigration
+from atlas_ops.stages.cut_over import CutOver
+from atlas_ops.stages.explain_analysis import ExplainAnalysis
+from atlas_ops.stages.inspect_partitions import InspectPartitions
+from atlas_ops.stages.plan_archive import PlanArchive
+from atlas_ops.stages.roll_back import RollBack
+from atlas_ops.stages.verify_counts import VerifyCounts
 from tests.database.conftest import FOLLOWED
 
 
@@ -423,3 +430,368 @@ def test_the_retired_table_refuses_to_be_written(following: Any, ops: Any) -> No
     with following.connect() as conn, pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as error:
         conn.execute("DELETE FROM partitions.note_retired")
     assert "follows another table" in str(error.value)
+
+
+# Clients with snapshots and locks of their own
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("level", ["REPEATABLE_READ", "SERIALIZABLE"])
+def test_a_writer_with_an_old_snapshot_is_asked_once_to_begin_again(
+    following: Any, ops: Any, monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    """It waits for the exchange; without the guard its UPDATE would find no row, and say nothing."""
+    spec = ops.online(lock_timeout="30s")
+    writer = psycopg.connect(following.conninfo)
+    writer.isolation_level = psycopg.IsolationLevel[level]
+    told: list[str] = []
+
+    def write() -> None:
+        for _ in range(5):
+            try:
+                told.append(writer.execute("UPDATE note SET body = 'late' WHERE id = 101").statusmessage or "")
+                writer.commit()
+            except psycopg.errors.SerializationFailure as error:
+                told.append(str(error.sqlstate))
+                writer.rollback()
+            else:
+                return
+
+    def prepare() -> None:
+        ops.run(following, "INSERT INTO note VALUES (101, '2024-01-20')")
+        writer.execute("SELECT 1")
+
+    writing = threading.Thread(target=write)
+
+    def wait_for_the_lock() -> None:
+        writing.start()
+        wait_until(lambda: waiting_for(following) == ["RowExclusiveLock"])
+
+    Between(monkeypatch, after_1=prepare, after_2=wait_for_the_lock)
+    with writer:
+        _, line, *_ = ops.cut_over(following, spec)
+        writing.join()
+    assert line.sqlstates == () and told == ["40001", "UPDATE 1"]
+    ops.drain(following, spec)
+    assert ops.in_step(following, spec) == 71
+    # later transactions know nothing of it
+    assert (
+        refused(following, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; UPDATE note SET body = 'x' WHERE id = 101")
+        == ""
+    )
+
+
+def test_older_transactions_are_waited_for_without_a_lock_named_and_given_up_in_the_end(
+    following: Any, ops: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a pg_dump has one for hours."""
+    monkeypatch.setattr(exchange, "WAIT_S", 0.3)
+    spec = ops.online()
+    plan = cutover.plan_cut_over(*ops.placed(following, spec))
+    said: list[str] = []
+    with psycopg.connect(following.conninfo, application_name="nightly dump") as dump:
+        dump.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        dump.execute("LOCK TABLE author IN ACCESS SHARE MODE")
+        assert dump.execute("SELECT count(*) FROM note").fetchone() == (70,)
+        with pytest.raises(AtlasError) as stop:
+            execute.execute(ops.session(following), plan, plan.digest, lambda *told: said.append(told[2]))
+        who = f"process {dump.info.backend_pid} (postgres, nightly dump, idle in transaction) for "
+        assert stop.value.what == "Transactions that began before this step are still open after 0 s."
+        assert (
+            who in stop.value.why
+            and ", holds AccessShareLock" in stop.value.why
+            and "no lock was asked for" in stop.value.why
+        )
+        assert "pg_terminate_backend(pid)" in stop.value.next
+        assert [label for label in said if label.startswith(f"waiting for older transactions: {who}")]
+        assert (
+            ops.value(following, "SELECT authority FROM atlas_ops.online_copy WHERE table_name = 'note'") == "original"
+        )
+        monkeypatch.setattr(exchange, "WAIT_S", 30)
+        ending = threading.Timer(0.5, dump.commit)
+        ending.start()
+        _, line, *_ = ops.cut_over(following, spec)
+        assert line.seconds > 0.3 and line.attempts == 1
+    assert ops.in_step(following, spec) == 70
+
+
+def test_a_reader_makes_it_give_way_and_nobody_waits_for_longer_than_its_own_patience(following: Any, ops: Any) -> None:
+    """The reader sits on the table for two seconds; without giving way, everybody behind the exchange would wait as long."""
+    spec = ops.online()
+    stalls: list[float] = []
+    done = threading.Event()
+
+    def write() -> None:
+        with psycopg.connect(following.conninfo, autocommit=True) as conn:
+            number = 200
+            while not done.is_set():
+                started, number = time.monotonic(), number + 1
+                conn.execute("INSERT INTO note (id, at) VALUES (%s, '2024-01-20')", (number,))
+                stalls.append(time.monotonic() - started)
+                time.sleep(0.005)
+
+    writing = threading.Thread(target=write)
+    with psycopg.connect(following.conninfo) as reader:
+        reader.execute("SELECT count(*) FROM note").fetchall()
+        ending = threading.Timer(2, reader.commit)
+        writing.start()
+        ending.start()
+        try:
+            _, line, *_ = ops.cut_over(following, spec)
+        finally:
+            done.set()
+            writing.join()
+            ending.join()
+    assert line.attempts > 1 and set(line.sqlstates) == {"55P03"}
+    assert len(stalls) > 10 and max(stalls) < 1.2, "lock_timeout, the hold, and a margin for a machine that is busy"
+    ops.drain(following, spec)
+    assert ops.in_step(following, spec) == 70 + len(stalls)
+
+
+def test_waits_and_holds_are_in_the_report(following: Any, enter: Any) -> None:
+    shown = enter(CutOver, following)
+    shown.execute(shown.plan_cut_over())
+    assert shown.report().verdict == "planned" and shown.plan.digest in shown.headline()
+    run = enter(CutOver, following, confirm=shown.plan.digest)
+    run.state()
+    run.proof()
+    run.execute(run.plan_cut_over())
+    run.exchanged()
+    result = run.report().result()
+    assert result["verdict"] == "ok"
+    [step] = [step for step in result["steps"] if "held_ms" in step]
+    assert step["step"] == "cut over public.note"
+    assert [lock for lock, _ in step["waits"]] == [
+        'LOCK TABLE "public"."note" IN SHARE ROW EXCLUSIVE MODE',
+        'LOCK TABLE "public"."note" IN ACCESS EXCLUSIVE MODE',
+    ]
+    assert 0 < step["held_ms"] < 2_000 and all(0 <= ms < 500 for _, ms in step["waits"])
+    assert result["figures"]["exchanges"] == [
+        {"step": step["step"], "attempts": 1, "held_ms": step["held_ms"], "waits_ms": [ms for _, ms in step["waits"]]}
+    ]
+    assert result["figures"] | {"rows": 70, "waiting": 0, "lost": 0} == result["figures"]
+    json.dumps(result)
+    assert run.headline().endswith("ms at most.")
+    again = enter(CutOver, following)
+    again.plan_cut_over()
+    assert again.report().verdict == "nothing_to_do"
+
+
+# What is lost is found before the exchange, named and made good
+
+
+@pytest.mark.parametrize("authority", [online.ORIGINAL, online.PARTITIONED])
+def test_a_row_lost_behind_its_back_stops_06_is_named_by_03_and_comes_back_by_the_key_log(
+    following: Any, ops: Any, enter: Any, authority: str
+) -> None:
+    spec = ops.online()
+    if authority == online.PARTITIONED:
+        ops.cut_over(following, spec)
+    follower = "note_partitioned" if authority == online.ORIGINAL else "partitions.note_retired"
+    ops.run(
+        following,
+        f"SET atlas_ops.writes = 'allowed'; DELETE FROM {follower} WHERE id = 5",
+        f"SET atlas_ops.writes = 'allowed'; UPDATE {follower} SET body = 'stale' WHERE id = 41",
+        f"SET atlas_ops.writes = 'allowed'; INSERT INTO {follower} (id, at) VALUES (999, '2024-02-20')",
+        "UPDATE note SET body = 'waits' WHERE id = 6",
+    )
+    if authority == online.ORIGINAL:
+        digest = enter(CutOver, following).plan_cut_over().plan.digest
+        run = enter(CutOver, following, confirm=digest)
+        with pytest.raises(AtlasError, match="3 rows differ and are in no key log") as stop:
+            run.execute(run.plan_cut_over())
+        assert "03 Verify counts" in stop.value.next and run.lines == ()
+        assert ops.value(following, "SELECT relkind = 'r' FROM pg_class WHERE oid = 'note'::regclass")
+    shown = enter(VerifyCounts, following)
+    plan = shown.plan_repair().plan
+    where = ("only in the original", "only in the partitioned table")
+    missing, more = where if authority == online.ORIGINAL else where[::-1]
+    assert {(found.key[0], found.kind) for found in shown._proven[1]} == {
+        ("5", missing),
+        ("41", "differs"),
+        ("999", more),
+    }
+    assert shown.report().verdict == "stopped" and [check.name for check in shown.checks] == [
+        "part 2024-01",
+        "part 2024-02",
+    ]
+    repair = enter(VerifyCounts, following, confirm=plan.digest)
+    repair.execute(repair.plan_repair())
+    assert repair.report().verdict == "ok"
+    assert ops.in_step(following, spec) == 70
+    (ops.cut_over if authority == online.ORIGINAL else ops.roll_back)(following, spec)
+
+
+def test_a_run_killed_between_the_exchange_and_its_foreign_keys_is_completed_by_the_next(
+    following: Any, ops: Any
+) -> None:
+    spec = ops.online()
+
+    def only_the_exchange(plan: Any) -> Any:
+        return replace(plan, steps=plan.steps[: 1 + next(at for at, step in enumerate(plan.steps) if step.exchange)])
+
+    ops.carry_out(following, only_the_exchange(cutover.plan_cut_over(*ops.placed(following, spec))))
+    ready = "SELECT ready FROM atlas_ops.partitioned_table WHERE partition_prefix = 'note'"
+    assert {(validated, merged) for _, _, validated, merged in keys_of(ops, following)} == {(False, False)}
+    assert ops.value(following, ready) is False, "no partition is made without its foreign keys"
+    assert refused(following, "INSERT INTO note (id, at, author) VALUES (999, '2024-02-01', 99)") == "23503"
+    left = cutover.plan_cut_over(*ops.placed(following, spec))
+    assert [step.name for step in left.steps][-1] == "foreign keys of public.note" and len(left.steps) == 7
+    ops.cut_over(following, spec)
+    assert {validated for _, _, validated, _ in keys_of(ops, following)} == {True} and ops.value(
+        following, ready
+    ) is True
+    ops.carry_out(following, only_the_exchange(cutover.plan_roll_back(*ops.placed(following, spec))))
+    assert keys_of(ops, following) == [("note", key, False, False) for key in ("note_author_fkey", "note_topic_fkey")]
+    ops.roll_back(following, spec)
+    assert keys_of(ops, following) == [("note", key, True, False) for key in ("note_author_fkey", "note_topic_fkey")]
+    # and back from half way
+    ops.carry_out(following, only_the_exchange(cutover.plan_cut_over(*ops.placed(following, spec))))
+    ops.roll_back(following, spec)
+    assert keys_of(ops, following) == [("note", key, True, False) for key in ("note_author_fkey", "note_topic_fkey")]
+    assert ops.in_step(following, spec) == 70
+
+
+# Side by side, and the end
+
+
+def test_side_by_side_the_application_moves_by_itself_and_can_move_back(following: Any, ops: Any) -> None:
+    stays, moves = (
+        ops.online(cut_over="side_by_side", in_step=in_step) for in_step in ("to_partitioned", "to_original")
+    )
+    assert cutover.plan_cut_over(*ops.placed(following, stays)).steps == ()
+    insert = "INSERT INTO {} (id, at, author) VALUES ({}, '2024-01-20', {})"
+    hint = "Write to the table that the application uses; 06 Cut over exchanges the two."
+    for wrong, right, way, spec in [
+        ("note_partitioned", "note", None, stays),
+        ("note", "note_partitioned", ops.cut_over, moves),
+        ("note_partitioned", "note", ops.roll_back, moves),
+    ]:
+        if way is not None:
+            [line] = [line for line in way(following, spec) if line.held_ms is not None]
+            assert line.attempts == 1
+        with following.connect() as conn, pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState) as error:
+            conn.execute(insert.format(wrong, 999, 1))
+        assert error.value.diag.message_hint == hint and f"public.{wrong} follows another table" in str(error.value)
+        assert refused(following, insert.format(right, 999, 99)) == "23503", (
+            "foreign keys are live where the application writes"
+        )
+        ops.run(following, "TRUNCATE heard")
+        applied(ops, following, right)
+        assert ops.value(following, "SELECT count(DISTINCT listener) FROM heard") == 2
+        heard = ops.value(following, "SELECT count(*) FROM heard")
+        ops.drain(following, spec)
+        assert ops.value(following, "SELECT count(*) FROM heard") == heard
+        assert ops.in_step(following, spec) == ops.value(following, f"SELECT count(*) FROM {right}")
+    assert cutover.plan_roll_back(*ops.placed(following, moves)).steps == ()
+
+
+def test_the_retired_table_goes_and_with_it_the_way_back(following: Any, ops: Any, enter: Any) -> None:
+    spec = ops.online()
+    assert cutover.plan_retire(*ops.placed(following, spec)).steps == (), "the original is in use"
+    ops.cut_over(following, spec)
+    plan = enter(CutOver, following).plan_cut_over(drop_retired=True).plan
+    assert not plan.additive
+    run = enter(CutOver, following, confirm=plan.digest)
+    run.execute(run.plan_cut_over(drop_retired=True))
+    gone = "SELECT to_regclass('partitions.note_retired') IS NULL AND to_regclass('partitions.note_key_log') IS NULL"
+    assert ops.value(following, gone)
+    assert (
+        ops.value(
+            following, "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'note'::regclass AND tgname LIKE 'atlas_ops%'"
+        )
+        == 0
+    )
+    ops.run(following, "DELETE FROM note WHERE id < 10", "TRUNCATE note")
+    assert cutover.plan_retire(*ops.placed(following, spec)).steps == ()
+    assert "tables" in ops.bars(following, spec)
+    with pytest.raises(AtlasError, match=r"There is no partitions\.note_retired"):
+        enter(RollBack, following).plan_roll_back()
+    made = "SELECT count(*) FROM public.create_future_partitions('2024-08-15') WHERE partitioned_table = 'public.note'"
+    assert ops.value(following, made) == 2
+    ops.run(following, "INSERT INTO note (id, at) VALUES (1, '2024-08-20')")
+    assert ops.value(following, "SELECT tableoid::regclass::text FROM note") == "partitions.note_2024_08"
+
+
+# Who gets in
+
+
+INSIDE = "note_key_log note_2024_01 note_default aside_null_keys note_retired note_partitioned"
+
+
+def test_no_role_of_the_application_gets_at_anything_of_ours_at_any_stage(following: Any, ops: Any) -> None:
+    """Through the application's own table alone, by the privileges that it had there."""
+    spec = ops.online()
+    statements = [
+        "SELECT FROM {}",
+        "INSERT INTO {} DEFAULT VALUES",
+        "UPDATE {} SET at = NULL",
+        "DELETE FROM {}",
+        "TRUNCATE {}",
+    ]
+
+    def closed(role: str) -> None:
+        for table in [f"partitions.{one}" for one in INSIDE.split()] + [
+            "note_partitioned",
+            "atlas_ops.online_copy",
+            "atlas_ops.copy_progress",
+        ]:
+            if ops.value(following, "SELECT to_regclass(%s) IS NULL", table):
+                continue
+            if table == "note_partitioned":
+                continue  # has the privileges of the original, and a guard
+            for statement in statements:
+                assert refused(following, f"SET ROLE {role}; " + statement.format(table)) in ("42501", "42703"), (
+                    statement.format(table)
+                )
+        for function in (
+            "partitions.note_capture()",
+            "atlas_ops.refuse_write()",
+            "atlas_ops.refuse_truncate()",
+            "atlas_ops.refuse_old_snapshot()",
+        ):
+            allowed = (
+                "SELECT has_function_privilege(%s, p.oid, 'EXECUTE') FROM pg_proc p WHERE p.oid = %s::regprocedure"
+            )
+            assert ops.value(following, allowed, role, function) is False, function
+
+    for way in (None, ops.cut_over, ops.roll_back):
+        if way is not None:
+            way(following, spec)
+        for role in ("anon", "authenticated"):
+            closed(role)
+        assert refused(following, "SET ROLE authenticated; UPDATE note SET body = 'mine' WHERE id = 5") == ""
+        assert refused(following, "SET ROLE authenticated; DELETE FROM note; SELECT id, body FROM note") == ""
+        assert refused(following, "SET ROLE anon; SELECT id, at FROM note") == ""
+        for denied in (
+            "SELECT body FROM note",
+            "DELETE FROM note",
+            "TRUNCATE note",
+            "INSERT INTO note (id) VALUES (1)",
+        ):
+            assert refused(following, f"SET ROLE anon; {denied}") == "42501"
+
+
+# The other stages
+
+
+def test_the_other_stages_find_both_tables_after_the_cut_over_and_do_without_one_once_it_is_retired(
+    following: Any, ops: Any, enter: Any, tmp_path: Path
+) -> None:
+    spec = ops.online()
+    queries = tmp_path / "note.yml"
+    queries.write_text(
+        "queries:\n  - name: all\n    description: Every row.\n    table: note\n    sql: SELECT * FROM {table}\n"
+    )
+    ops.cut_over(following, spec)
+    [measured] = enter(ExplainAnalysis, following, workload=str(queries))._results
+    assert measured.original.figures and measured.partitioned.figures, "both sides were asked"
+    assert enter(VerifyCounts, following).report().verdict == "ok"
+    ops.carry_out(following, cutover.plan_retire(*ops.placed(following, spec)))
+    inspected, archived = (enter(stage, following, keep=1) for stage in (InspectPartitions, PlanArchive))
+    inspected.findings()
+    archived.plan_archive()
+    assert [run.report().verdict for run in (inspected, archived)] == ["ok", "nothing_to_do"]
+    for read in (enter(VerifyCounts, following).report, enter(CutOver, following).proof):
+        with pytest.raises(AtlasError, match="The original of note is gone"):
+            read()
