@@ -28,6 +28,8 @@ FEW_ROWS = 50  # written by a pass before the lock: the one under it will have a
 PASSES = 5  # before the lock, at most
 LOOK_S = 0.05
 LOOK_AGAIN_S = 0.001
+QUIET_S, QUIET_LOOKS = 0.3, 5  # looked for a moment in which nobody holds the table, with a drain before each look
+ATTEMPTS = 100  # each keeps writers waiting for its share of lock_timeout at most
 NOWAIT_SINCE = 170000  # LOCK ... NOWAIT succeeds although others wait for a lock that we hold
 TRIED_AGAIN = frozenset(
     {"57014", "40001", "25P03"}
@@ -48,7 +50,11 @@ def attempt(
 ) -> Held:
     """One attempt. Raises psycopg's errors, whose transaction is rolled back, and AtlasError when older snapshots do not end."""
     _older_snapshots_end(connection, [connection.info.backend_pid, second.info.backend_pid], step, say)
-    rows = _drained_before(second, step)
+    rows = 0
+    for _ in range(QUIET_LOOKS):
+        rows += _drained_before(second, step)
+        if _quiet(connection, step):
+            break
     say(step.name)
     with connection.transaction():
         waits, locked = [], 0.0
@@ -74,6 +80,21 @@ def _drained_before(second: psycopg.Connection, step: Step) -> int:
         if written_now <= FEW_ROWS:
             break
     return rows
+
+
+def _quiet(connection: psycopg.Connection, step: Step) -> bool:
+    """Wait, without any lock, for a moment in which nobody holds the table; False where none comes within QUIET_S.
+
+    Whoever has read it in his transaction and then waits behind our first lock to write would keep the second one from us for as long as
+    we hold the first: an attempt that begins in the midst of such transactions is in vain.
+    """
+    tables = _locked(step.first)
+    deadline = time.monotonic() + QUIET_S
+    while any(_holders(connection, table) for table in tables):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_AGAIN_S)
+    return True
 
 
 def _grouped(statements: tuple[str, ...]) -> list[str]:
