@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: demo test bench lab lock clean
+.PHONY: demo test prove rehearse bench bench-capture lab lock clean
 
 demo: $(BIN)/.ready
 	$(BIN)/python -m atlas_ops demo
@@ -12,8 +12,18 @@ test: $(BIN)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+prove: $(BIN)/.ready
+	$(BIN)/python -m pytest tests/proof -s --swaps 200 --kills 200 --seconds 20
+
+# rehearse ARGS="--messages 1000000 --rate 500"
+rehearse: $(BIN)/.ready
+	$(BIN)/python -m atlas_ops rehearse $(ARGS)
+
 bench: $(BIN)/.ready
 	$(BIN)/python benchmarks/copy_ways.py
+
+bench-capture: $(BIN)/.ready
+	$(BIN)/python benchmarks/capture_cost.py
 
 lab: $(BIN)/.ready
 	$(BIN)/python -m atlas_ops lab

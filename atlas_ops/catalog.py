@@ -14,12 +14,14 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from atlas_ops import bounds, migration, online, sqlfile
+from atlas_ops import bounds, incoming, migration, online, scratch, sqlfile
 from atlas_ops.bounds import Period
 from atlas_ops.database import translate
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import (
+    Binding,
     Column,
+    Comment,
     Constraint,
     Dependent,
     Grant,
@@ -32,6 +34,7 @@ from atlas_ops.model import (
     Policy,
     Publication,
     Reference,
+    RehearsalPlace,
     Relation,
     Server,
     Snapshot,
@@ -89,6 +92,12 @@ def relation(connection: psycopg.Connection, schema: str, name: str) -> Relation
     if not tables:
         return None
     oid = tables[0].oid
+    bindings = rows(connection, "bindings", Binding, oid=oid)
+    materialized = [
+        relation(connection, binding.schema, binding.name)
+        for binding in bindings
+        if binding.kind == "materialized view"
+    ]
     return Relation(
         table=tables[0],
         columns=rows(connection, "columns", Column, oid=oid),
@@ -98,9 +107,29 @@ def relation(connection: psycopg.Connection, schema: str, name: str) -> Relation
         policies=rows(connection, "policies", Policy, oid=oid),
         grants=rows(connection, "grants", Grant, oid=oid),
         publications=rows(connection, "publications", Publication, oid=oid),
-        references=rows(connection, "references", Reference, oid=oid),
+        references=rows(connection, "references", Reference, oid=oid, registry_schema=None, registry=None),
         dependents=rows(connection, "dependents", Dependent, oid=oid),
+        bindings=bindings,
+        comments=rows(connection, "comments", Comment, oid=oid),
+        materialized_views=tuple(found for found in materialized if found is not None),
     )
+
+
+def references(connection: psycopg.Connection, spec: TableSpec) -> tuple[Reference, ...]:
+    """The foreign keys of other tables that refer to the table or, since a cut-over, to its registry; in the words they had before.
+
+    With these in place of a relation's own `references` the functions of `incoming` work on either side of a cut-over.
+    """
+    tables = rows(connection, "table", Table, schema=spec.schema, name=spec.name)
+    found = rows(
+        connection,
+        "references",
+        Reference,
+        oid=tables[0].oid if tables else 0,
+        registry_schema=spec.partition_schema,
+        registry=spec.keys_name,
+    )
+    return tuple(incoming.before(spec, reference) for reference in found)
 
 
 def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[str] = ()) -> Snapshot:
@@ -111,6 +140,8 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
     """
     with reading(connection, f"Reading the catalogs for {spec.table}"):
         original = relation(connection, *spec.original_at)
+        if original is not None:
+            original = replace(original, references=references(connection, spec))
         partitioned = relation(connection, *spec.partitioned_at)
         roles = _column(connection, "application_roles", oid=original.table.oid if original else 0)
         (room,) = rows(
@@ -137,7 +168,7 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
                 connection,
                 "names",
                 Taken,
-                names=[*names, *migration.INSTALLED_NAMES],
+                names=[*names, *incoming.names_needed(spec), *migration.INSTALLED_NAMES],
                 functions=list(migration.INSTALLED_NAMES),
             ),
             closed_to=roles,
@@ -191,6 +222,14 @@ def online_copy(connection: psycopg.Connection, spec: TableSpec) -> OnlineCopy |
         row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(online.log(spec))).fetchone()
         counted = row[0] if row else 0
     return replace(found[0], log_rows=counted)
+
+
+def rehearsal_place(connection: psycopg.Connection) -> RehearsalPlace:
+    """Whether a rehearsal can begin on this database."""
+    schemas = [scratch.SCHEMA, scratch.PARTITIONS]
+    with reading(connection, "Looking for a rehearsal"):
+        (found,) = rows(connection, "rehearsal", RehearsalPlace, schemas=schemas, mark=scratch.MARK)
+    return found
 
 
 def _column(connection: psycopg.Connection, name: str, /, **parameters: Any) -> tuple[Any, ...]:

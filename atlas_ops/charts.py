@@ -24,6 +24,11 @@ from atlas_ops.tables import AMBER, BLUE, GREEN, GREY, RED, count, size
 Spec = dict[str, Any]
 Row = Mapping[str, Any]
 
+Moment = tuple[float, float, bool]
+"""When a statement was sent, how long it took in ms, whether it failed."""
+Span = tuple[str, float, float]
+"""What lasted from when until when, in seconds."""
+
 PALE = "#a9b4c0"
 _SCALE = 1.5  # pixels of the PNG to a CSS pixel: sharp on a laptop, a third of the size of 3
 _WIDTH = 760  # CSS pixels of a plot: the output area of JupyterLab on a 1366-pixel screen
@@ -31,6 +36,8 @@ _LAB_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # JupyterLab 4 
 _MONTH = re.compile(r"(?<!\d)(\d{4})\D?(0[1-9]|1[0-2])(?!\d)")
 _BEFORE, _AFTER, _NO_KEY = "before", "after", "no key"
 _OUTSIDE = (_BEFORE, _AFTER, _NO_KEY)
+_MOMENTS = 380  # of a chart over time: two pixels each
+_AROUND_S = 0.25  # drawn before and after an exchange
 
 
 class Chart:
@@ -247,6 +254,25 @@ def archive_timeline(rows: Iterable[Sequence[Any] | Row]) -> Chart:
     return _stacked("Which partitions are old enough to archive?", panels, sentences)
 
 
+def stalls(rows: Iterable[tuple[str, Sequence[Moment], Sequence[Span], Sequence[Span]]]) -> Chart:
+    """How long the clients of a rehearsal waited: (table, statements, stages, holds), one panel a table and one an exchange.
+
+    A statement is (seconds since the beginning, ms until it was answered, whether it failed); a stage or a hold is (name, from, to) in
+    seconds. Of the statements that are alike the slowest are drawn; around an exchange all of them.
+    """
+    panels, sentences = [], []
+    for table, statements, stages, holds in rows:
+        inside = {name: _longest(statements, low, high) for name, low, high in holds}
+        said = ", ".join(f"{_ms(longest)} at the {name.replace(' ', '-')}" for name, longest in inside.items())
+        median = sorted(ms for _, ms, _ in statements)[len(statements) // 2] if statements else 0.0
+        failed = sum(failed for _, _, failed in statements)
+        sentence = f"longest wait {said or 'unknown'}; median {_ms(median)}; {count(failed)} failed"
+        sentences.append(f"{table}: {sentence}")
+        panels.append(_waits_over_time(table, sentence, statements, stages, holds))
+        panels += [_waits_around(statements, holds)] if holds else []
+    return _stacked("How long did a client wait?", panels, sentences)
+
+
 # --- rows to values ---
 
 
@@ -294,6 +320,24 @@ def _short_names(table: str, partitions: Sequence[Any]) -> list[str]:
         month = _MONTH.search(bare)
         short.append(f"{month[1]}-{month[2]}" if month else bare.removeprefix(relation).strip("_") or bare)
     return short if len(set(short)) == len(short) else names
+
+
+def _longest(statements: Iterable[Moment], low: float, high: float) -> float:
+    """The longest wait of a statement that was under way between the two moments."""
+    return max((ms for at, ms, _ in statements if at < high and at + ms / 1000 > low), default=0.0)
+
+
+def _thinned(statements: Sequence[Moment], end: float) -> list[Moment]:
+    """The slowest and the fastest of each of some hundred moments, and every one that failed."""
+    shown: dict[int, list[Moment]] = {}
+    for one in statements:
+        shown.setdefault(int(one[0] / max(end, 1e-9) * _MOMENTS), []).append(one)
+    kept = [one for ones in shown.values() for one in {max(ones, key=_wait), min(ones, key=_wait)}]
+    return kept + [one for one in statements if one[2] and one not in kept]
+
+
+def _wait(one: Moment) -> float:
+    return one[1]
 
 
 def _unit(largest: int) -> tuple[str, int]:
@@ -470,6 +514,79 @@ def _touched_bars(title: str, values: Sequence[Spec]) -> Chart:
     )
     drawing = (whole + read + _beside(base, y)).properties(width=420, height=alt.Step(22))
     return _finished(drawing, title, [f"{v['query']}: {v['text']}" for v in values])
+
+
+def _waits_over_time(
+    table: str, sentence: str, statements: Sequence[Moment], stages: Sequence[Span], holds: Sequence[Span]
+) -> Any:
+    import altair as alt  # noqa: PLC0415
+
+    end = max((high for _, _, high in stages), default=1.0)
+    title = alt.TitleParams(table, subtitle=sentence, anchor="start", fontSize=12, subtitleColor=GREY)
+    scale = alt.Scale(domain=[0, end], nice=False)
+    x = alt.X("at:Q", title="seconds; of each moment the slowest and the fastest statement", scale=scale)
+    names = {name for name, _, _ in holds}
+    bands = alt.Chart(
+        alt.Data(
+            values=[
+                {"at": low, "to": high, "stage": name, "kind": "exchange" if name in names else str(number % 2)}
+                for number, (name, low, high) in enumerate(stages)
+            ]
+        )
+    )
+    shades = alt.Color(
+        "kind:N", legend=None, scale=alt.Scale(domain=["0", "1", "exchange"], range=[PALE, "transparent", AMBER])
+    )
+    rects = bands.mark_rect(opacity=0.3).encode(x=x, x2="to:Q", color=shades)
+    # a band of some tenths of a second is too narrow to be seen: a rule marks it
+    marks = bands.transform_filter("datum.kind == 'exchange'").mark_rule(color=AMBER, strokeWidth=2).encode(x=x)
+    wide = bands.transform_filter(f"datum.to - datum.at > {end * 0.09} && datum.kind != 'exchange'")
+    words = wide.mark_text(align="left", dx=3, baseline="bottom", color=GREY).encode(
+        x=x, y=alt.value(-3), text="stage:N"
+    )
+    loud = bands.transform_filter("datum.kind == 'exchange'").mark_text(
+        align="right", dx=-4, color=AMBER, fontWeight="bold"
+    )
+    told = loud.encode(x=x, y=alt.value(9), text="stage:N")
+    values = [
+        {"at": at, "ms": max(ms, 0.01), "end": "failed" if failed else "answered"}
+        for at, ms, failed in _thinned(statements, end)
+    ]
+    y = alt.Y("ms:Q", title="ms until answered", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4))
+    tones = alt.Color("end:N", legend=None, scale=alt.Scale(domain=["answered", "failed"], range=[BLUE, RED]))
+    dots = alt.Chart(alt.Data(values=values)).mark_circle(size=14, opacity=0.8).encode(x=x, y=y, color=tones)
+    whole = alt.layer(rects, marks, words, told, dots).resolve_scale(color="independent")
+    return whole.properties(width=_WIDTH, height=150, title=title)
+
+
+def _waits_around(statements: Sequence[Moment], holds: Sequence[Span]) -> Any:
+    """Each exchange under the glass: a line a statement, from when it was sent to when it was answered, and the hold behind it."""
+    import altair as alt  # noqa: PLC0415
+
+    panels = []
+    for name, low, high in holds:
+        first, last = low - _AROUND_S, high + _AROUND_S
+        values = [
+            {"at": (at - low) * 1000, "to": (at - low) * 1000 + ms, "ms": ms, "end": "failed" if failed else "answered"}
+            for at, ms, failed in statements
+            if at < last and at + ms / 1000 > first
+        ]
+        title = alt.TitleParams(
+            f"{name}: locks held for {_ms((high - low) * 1000)}", anchor="start", fontSize=11, fontWeight="normal"
+        )
+        domain = [-_AROUND_S * 1000, (last - low) * 1000]
+        x = alt.X("at:Q", title="ms since the first lock", scale=alt.Scale(domain=domain, nice=False))
+        y = alt.Y("ms:Q", title="ms until answered", axis=alt.Axis(tickCount=4))
+        tones = alt.Color("end:N", legend=None, scale=alt.Scale(domain=["answered", "failed"], range=[BLUE, RED]))
+        held = alt.Chart(alt.Data(values=[{"at": 0, "to": (high - low) * 1000}]))
+        band = held.mark_rect(color=AMBER, opacity=0.3).encode(x=x, x2="to:Q")
+        base = alt.Chart(alt.Data(values=values))
+        lines = base.mark_rule(clip=True, strokeWidth=1).encode(x=x, x2="to:Q", y=y, color=tones)
+        dots = base.mark_circle(clip=True, size=14).encode(
+            x=alt.X("to:Q", title="ms since the first lock"), y=y, color=tones
+        )
+        panels.append((band + lines + dots).properties(width=(_WIDTH - 60) // 2, height=130, title=title))
+    return alt.hconcat(*panels, spacing=18)
 
 
 def _panel(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec]) -> Any:

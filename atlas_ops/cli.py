@@ -1,11 +1,13 @@
-"""The command line: run stages, build a demo, write the SQL file, open JupyterLab. `python -m atlas_ops --help`."""
+"""The command line: run stages, drain, switch off, build a demo, write the SQL file, open JupyterLab. `python -m atlas_ops --help`."""
 
 from __future__ import annotations
 
 import ast
+import json
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +28,7 @@ STORY = (
     "verify_counts",
     "inspect_partitions",
     "explain_analysis",
+    "cut_over",
     "plan_archive",
 )
 
@@ -100,6 +103,65 @@ def build(
 
     atlas.build_in(session(service, "build"), messages=messages, usage_logs=usage_logs, seed=seed)
     print(f"Atlas built in service {service}: {messages:,} messages, {usage_logs:,} usage logs.")
+
+
+@app.command()
+def rehearse(
+    messages: Annotated[int, typer.Option(help="rows of messages")] = 200_000,
+    rate: Annotated[int, typer.Option(min=1, help="statements a second of the synthetic writer")] = 500,
+    clients: Annotated[int, typer.Option(min=1, help="connections of the synthetic writer")] = 4,
+    seed: Annotated[int, typer.Option(help="the same rows for the same seed")] = 1,
+    records: Records = RECORDS,
+) -> None:
+    """Copy, cut over and roll back messages of a database of its own while a synthetic writer writes; print waits, holds and stalls."""
+    from atlas_ops import charts, embedded, record, rehearsal, views
+    from atlas_ops import demo as atlas
+    from atlas_ops.database import Session
+    from atlas_ops.progress import Progress
+    from atlas_ops.spec import load
+
+    name, now = "rehearsal", datetime.now(UTC)
+    spec = load(DEMO_FILE).tables[0]
+    atlas.ensure(name, messages=messages, usage_logs=atlas.SMALLEST, seed=seed, rebuild=True)
+    where = Session(name, embedded.conninfo(name, atlas.DBNAME), name)
+    with Progress(name, unit="stages") as progress:
+        found = rehearsal.rehearse(where, spec, now.date(), rehearsal.Load(rate, clients), progress)
+    embedded.stop(name)
+    place = record.folder(records, name)
+    place.mkdir(parents=True, exist_ok=True)
+    stem = place / now.strftime(record.STAMP)
+    stem.with_suffix(".json").write_text(json.dumps(found.result(), indent=1) + "\n", encoding="utf-8")
+    stem.with_suffix(".png").write_bytes(charts.stalls([found.drawn()]).png)
+    print(f"{views.rehearsal_table([found])}\n\nKept: {stem}.json and .png")
+    raise typer.Exit(0 if found.whole else 1)
+
+
+@app.command()
+def drain(
+    file: File,
+    every: Annotated[
+        float, typer.Option(help="seconds between two drains; 0: drain once and end, for a scheduler", min=0)
+    ] = 0,
+) -> None:
+    """Bring whatever follows in step with the table that the application writes: once, or again and again."""
+    from atlas_ops import following, runner
+    from atlas_ops.spec import tables_from
+
+    given = runner.read_parameters(file)
+    specs = tables_from(given.get("tables", []), str(file))
+    for line in following.drained(str(given.get("database", "")), specs, every):
+        print(line, flush=True)
+
+
+@app.command()
+def off(file: File) -> None:
+    """The kill switch: remove the capture of every table in the file at once. The application is as it was; the copies are stale."""
+    from atlas_ops import following, runner
+    from atlas_ops.spec import tables_from
+
+    given = runner.read_parameters(file)
+    for line in following.switched_off(str(given.get("database", "")), tables_from(given.get("tables", []), str(file))):
+        print(line, flush=True)
 
 
 @app.command()

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date
 
 from psycopg import sql
 
-from atlas_ops import definition, online, sqlfile
+from atlas_ops import definition, incoming, online, repoint, sqlfile
 from atlas_ops.definition import name, plainly, raw, text
 from atlas_ops.errors import AtlasError
 from atlas_ops.migration import drain_step
@@ -26,6 +28,10 @@ CUT_OVER, ROLL_BACK = "cut_over", "roll_back"
 LONGEST_WAIT_MS = 500  # for all locks of an exchange together: below deadlock_timeout (1 s), so that nobody else is chosen as its victim
 STATEMENT_MS = 2_000  # of an exchange: a hung drain gives way to the application
 IDLE_MS = 3_000  # and a hung client loses its lock
+END_RUNS = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user "
+    "AND pid <> pg_backend_pid() AND (starts_with(application_name, 'atlas_ops apply') OR starts_with(application_name, 'atlas_ops drain'))"
+)
 DRAINED_AT = "atlas_ops.drained_at"  # a setting of the transaction: when the drain had committed
 LONG_LOG = 100_000  # keys: a drain of seconds, which belongs before the exchange and not into it
 
@@ -60,13 +66,35 @@ def checks(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
             spec, "in step", "Not every row is copied yet.", "The copy of some partitions was interrupted.",
             "02 Apply migration finishes it.",
         )  # fmt: skip
+    sides = [
+        {column.name: column.type for column in side.columns} for side in (snapshot.original, snapshot.partitioned)
+    ]
+    if sides[0] != sides[1]:
+        differ = sorted(name for name in sides[0].keys() | sides[1].keys() if sides[0].get(name) != sides[1].get(name))
+        yield _stop(
+            spec, "columns", f"Both tables do not have the same columns: {', '.join(differ)}.",
+            "One of them was altered since the copy was made; what is in that column would be lost.",
+            "Alter the other one in the same way, then log its rows again (03 Verify counts); or abandon the copy and begin again.",
+        )  # fmt: skip
     if state.log_rows > LONG_LOG:
         yield Check(
             Severity.WARN, spec.name, "key log", f"{state.log_rows:,} keys wait in the key log.",
             "They are drained before any lock is asked for.", "Drain more often: 02 Apply migration by a scheduler.",
         )  # fmt: skip
+    renames = spec.cut_over == "swap"
+    leaving, coming = (snapshot.original, snapshot.partitioned)[:: -1 if turned(snapshot) else 1]
+    if renames:
+        yield from repoint.checks(spec, leaving, coming)
+        yield from incoming.checks(spec, snapshot.original, snapshot.server.version, snapshot.taken)
+    else:
+        for reference in snapshot.original.references:
+            yield _stop(
+                spec, "incoming foreign key", f"{reference.table}: {reference.constraint}",
+                "Side by side it goes on referring to the original, which follows only after a while: it would refuse what the application does.",
+                "Use cut_over: swap, which re-points it; or drop it first.",
+            )  # fmt: skip
     names = {(taken.schema, taken.name) for taken in snapshot.taken}
-    if state.authority == ORIGINAL and spec.cut_over == "swap" and (spec.partition_schema, spec.retired_name) in names:
+    if state.authority == ORIGINAL and renames and (spec.partition_schema, spec.retired_name) in names:
         yield _stop(
             spec, "names", f"{plainly(spec.partition_schema, spec.retired_name)} is taken.", "The original gets this name at the cut-over.",
             "Rename or drop that relation once you know what it is.",
@@ -90,19 +118,25 @@ def turned(snapshot: Snapshot) -> bool:
     return snapshot.online is not None and snapshot.online.authority == PARTITIONED
 
 
-def plan_cut_over(spec: TableSpec, snapshot: Snapshot) -> Plan:
+def plan_cut_over(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
     """The exchange, and what is checked after it; only what is missing. `checks` must have passed: this decides how, not whether."""
     state, original, partitioned = _found(spec, snapshot)
     steps: list[Step] = []
     after = spec
     if state.authority == ORIGINAL and wants_partitioned(spec):
-        after = exchanged(spec) if spec.cut_over == "swap" else spec
-        steps.append(drain_step(spec, original, ORIGINAL, state.log_rows))
-        steps.append(_Exchange(spec, after, snapshot).cut_over())
+        renames = spec.cut_over == "swap"
+        after = exchanged(spec) if renames else spec
+        too = incoming.in_drain(spec, original, online.batch_table(spec)) if renames else []
+        steps += incoming.prepare(spec, original, as_of) if renames else ()
+        steps.append(drain_step(spec, original, ORIGINAL, state.log_rows, too))
+        steps.append(_Exchange(spec, after, snapshot, too).cut_over())
+        steps += _referring(original) if renames else ()
         missing = _foreign_keys(original)
     else:
         have = {constraint.name for constraint in partitioned.constraints}
         missing = [fk for fk in _kept(state) if fk.name not in have] if state.authority == PARTITIONED else []
+        if isinstance(spec, ExchangedSpec):
+            steps += [*incoming.after_cut_over(spec, original), *repoint.after_exchange(spec, original, partitioned)]
     if missing:
         steps += _finish_foreign_keys(after, snapshot, missing)
     return plan_for(CUT_OVER, spec, snapshot.server, steps, workers=spec.workers)
@@ -110,31 +144,41 @@ def plan_cut_over(spec: TableSpec, snapshot: Snapshot) -> Plan:
 
 def plan_roll_back(spec: TableSpec, snapshot: Snapshot) -> Plan:
     """The exchange back with every write made since, and what is checked after it; nothing where the original is in use."""
-    state, original, _ = _found(spec, snapshot)
+    state, original, partitioned = _found(spec, snapshot)
     steps: list[Step] = []
+    renames = spec.cut_over == "swap"
     unvalidated = [fk for fk in _foreign_keys(original) if not fk.validated]
     if state.authority == PARTITIONED:
         steps.append(drain_step(spec, original, PARTITIONED, state.log_rows))
         steps.append(_Exchange(spec, _plain(spec), snapshot).roll_back())
+        steps += _referring(original) if renames else ()
         unvalidated = [fk for fk in _kept(state) if fk.validated]
-    elif unvalidated:
+    else:
+        steps += (
+            [*incoming.after_roll_back(spec, original), *repoint.after_exchange(spec, partitioned, original)]
+            if renames
+            else ()
+        )
         were_valid = {fk.name for fk in _kept(state) if fk.validated}
         unvalidated = [fk for fk in unvalidated if fk.name in were_valid]
-    for fk in unvalidated:
-        steps.append(_validate(_plain(spec).original_at, fk, f"check foreign key {fk.name}"))
+    if unvalidated:
+        at = _plain(spec).original_at
+        steps.append(_validate(at, unvalidated, f"check foreign keys of {plainly(*at)}"))
     return plan_for(ROLL_BACK, spec, snapshot.server, steps)
 
 
 def plan_drain(spec: TableSpec, snapshot: Snapshot) -> Plan:
     """Whoever follows is brought in step, in the direction that holds now."""
     state, original, _ = _found(spec, snapshot)
-    steps = [drain_step(spec, original, state.authority, state.log_rows)] if state.in_step and state.log_rows else []
+    too = incoming.drained_too(spec, snapshot)
+    due = state.in_step and state.log_rows
+    steps = [drain_step(spec, original, state.authority, state.log_rows, too)] if due else []
     return plan_for("drain", spec, snapshot.server, steps)
 
 
 def plan_switch_off(spec: TableSpec, snapshot: Snapshot) -> Plan:
     """The kill switch: the capture goes in one short transaction, and the application is as it was before. The copy stays, and is stale."""
-    return plan_for(ROLL_BACK, spec, snapshot.server, [_switch_off(spec, snapshot)])
+    return replace(plan_for(ROLL_BACK, spec, snapshot.server, [_switch_off(spec, snapshot, now=True)]), alone=False)
 
 
 def plan_abandon(spec: TableSpec, snapshot: Snapshot) -> Plan:
@@ -202,6 +246,12 @@ def _plain(spec: TableSpec) -> TableSpec:
     return TableSpec(**{("from" if field == "from_" else field): getattr(spec, field) for field in fields})
 
 
+def _referring(original: Relation) -> tuple[Step, ...]:
+    """The checks of the foreign keys that the exchange before them has re-pointed, NOT VALID."""
+    again = tuple(replace(reference, validated=False) for reference in original.references)
+    return incoming.checked(again)
+
+
 def _foreign_keys(original: Relation) -> list[Constraint]:
     return [constraint for constraint in original.constraints if constraint.kind == "f"]
 
@@ -221,10 +271,12 @@ def _not_valid(fk: Constraint) -> str:
     return fk.definition.removesuffix(" NOT VALID") + " NOT VALID"
 
 
-def _validate(table: tuple[str, str], fk: Constraint, step: str, lane: str = "") -> Step:
+def _validate(table: tuple[str, str], keys: Sequence[Constraint], step: str, lane: str = "") -> Step:
     return Step(
         name=step,
-        statements=(text(sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(name(*table), name(fk.name))),),
+        statements=tuple(
+            text(sql.SQL("ALTER TABLE {} VALIDATE CONSTRAINT {}").format(name(*table), name(fk.name))) for fk in keys
+        ),
         lock="SHARE UPDATE EXCLUSIVE",
         on=plainly(*table),
         why="The rows are those that were valid before: this only says so in the catalog, without blocking a writer.",
@@ -234,12 +286,10 @@ def _validate(table: tuple[str, str], fk: Constraint, step: str, lane: str = "")
 
 def _finish_foreign_keys(spec: TableSpec, snapshot: Snapshot, keys: Sequence[Constraint]) -> Iterator[Step]:
     """Each partition's foreign keys are validated, then merged into the partitioned table's own, which reads no row then."""
-    for partition in _attached(snapshot):
-        for fk in keys:
-            if fk.validated:
-                yield _validate(
-                    (partition.schema, partition.name), fk, f"check {fk.name} of {partition.name}", lane=partition.name
-                )
+    valid = [fk for fk in keys if fk.validated]
+    for partition in _attached(snapshot) if valid else []:
+        step = f"check foreign keys of {partition.name}"
+        yield _validate((partition.schema, partition.name), valid, step, lane=partition.name)
     target = name(*spec.partitioned_at)
     referenced = ", ".join(sorted({fk.referenced for fk in keys if fk.referenced}))
     yield Step(
@@ -271,11 +321,13 @@ def _ready(spec: TableSpec, ready: str) -> str:
     )
 
 
-def _switch_off(spec: TableSpec, snapshot: Snapshot) -> Step:
+def _switch_off(spec: TableSpec, snapshot: Snapshot, *, now: bool = False) -> Step:
+    """`now`: runs of ours that are copying or draining, and whose locks it would wait for, are ended first."""
     in_use = spec.partitioned_at if turned(snapshot) else spec.original_at
     return Step(
         name=f"switch off the capture of {plainly(*in_use)}",
         statements=(
+            *([END_RUNS] if now else []),
             *online.release(in_use),
             online.drop_trigger(in_use, online.GUARD),
             online.set_state(spec, "in_step = false"),
@@ -294,6 +346,7 @@ def _drop_copy(spec: TableSpec, snapshot: Snapshot) -> Step:
     return Step(
         name=f"drop the copy of {plainly(*spec.original_at)}",
         statements=(
+            *(incoming.abandon(spec, snapshot.original) if snapshot.original else []),
             *([text(sql.SQL("DROP TABLE {}").format(name(schema, table)))] if snapshot.partitioned else []),
             *(text(sql.SQL("DROP TABLE {}").format(name(one.schema, one.name))) for one in standing),
             *online.drop_log(spec),
@@ -327,8 +380,8 @@ def _drop_copy(spec: TableSpec, snapshot: Snapshot) -> Step:
 class _Exchange:
     """Writes the statements of one exchange: `spec` is how the tables are found before it, `after` how they are found after it."""
 
-    def __init__(self, spec: TableSpec, after: TableSpec, snapshot: Snapshot) -> None:
-        self.spec, self.after, self.snapshot = spec, after, snapshot
+    def __init__(self, spec: TableSpec, after: TableSpec, snapshot: Snapshot, drained_too: Sequence[str] = ()) -> None:
+        self.spec, self.after, self.snapshot, self.drained_too = spec, after, snapshot, drained_too
         self.state, self.original, self.partitioned = _found(spec, snapshot)
         self.renames = spec.original_at != after.original_at
 
@@ -341,17 +394,16 @@ class _Exchange:
             online.drop_trigger(spec.partitioned_at, online.FOLLOWS),
             *(self._drop_key(spec.original_at, fk) for fk in keys),
             *definition.switch_triggers(name(*spec.original_at), self.original.triggers)[0],
-            *self._rename_to_retired(),
+            *self._bound(self.original, self.partitioned, self._rename_to_retired()),
             *self._add_keys_to_partitions(keys),
             *self._live_triggers(after.partitioned_at, self.original),
-            *self._publications(),
             *online.capture(spec, after.partitioned_at),
             *online.guard(spec, after.partitioned_at),
             *online.follows(after.original_at),
             *self._registered(ready=not keys),
             online.set_state(spec, self._turned(PARTITIONED, keys)),
         ]
-        return self._step("cut over", ORIGINAL, spec.original_at, statements, keys)
+        return self._step("cut over", ORIGINAL, statements, keys)
 
     def roll_back(self) -> Step:
         spec, after = self.spec, self.after
@@ -362,25 +414,30 @@ class _Exchange:
             online.drop_trigger(spec.original_at, online.FOLLOWS),
             *self._drop_keys_of_partitioned(keys),
             *definition.switch_triggers(name(*spec.partitioned_at), self.partitioned.triggers)[0],
-            *self._rename_back(),
+            *self._bound(self.partitioned, self.original, self._rename_back()),
             *(self._add_key(after.original_at, fk) for fk in keys),
             *self._live_triggers(after.original_at, self.partitioned),
-            *self._publications(),
             *online.capture(spec, after.original_at),
             *online.guard(spec, after.original_at),
             *online.follows(after.partitioned_at),
             *self._registered(ready=True),
             online.set_state(spec, self._turned(ORIGINAL, keys)),
         ]
-        return self._step("roll back", PARTITIONED, spec.partitioned_at, statements, keys)
+        return self._step("roll back", PARTITIONED, statements, keys)
 
     # -- the frame: locks, the drain between them, the checks under them
 
-    def _step(
-        self, verb: str, authority: str, in_use: tuple[str, str], statements: Sequence[str], keys: Sequence[Constraint]
-    ) -> Step:
+    def _step(self, verb: str, authority: str, statements: Sequence[str], keys: Sequence[Constraint]) -> Step:
+        leaving, coming = self.original, self.partitioned
+        in_use = self.spec.original_at
+        if authority == PARTITIONED:
+            leaving, coming, in_use = coming, leaving, self.spec.partitioned_at
         referenced = sorted({fk.referenced for fk in keys if fk.referenced})
-        wait = max(1, min(self.spec.lock_timeout_ms, LONGEST_WAIT_MS) // (2 + len(referenced)))
+        # a reader of a view locks it before the table below it, a writer of a referring table locks that before this one: so do we
+        others = repoint.locks(leaving, coming) if self.renames else []
+        referring = incoming.lock_first(_plain(self.spec), self.original) if self.renames else []
+        count = 2 + len(referenced) + len(others) + len(referring)
+        wait = max(1, min(self.spec.lock_timeout_ms, LONGEST_WAIT_MS) // count)
         table = name(*in_use)
         return Step(
             name=f"{verb} {plainly(self.spec.schema, self.spec.name)}",
@@ -388,11 +445,12 @@ class _Exchange:
                 f"SET LOCAL lock_timeout = '{wait}ms'",
                 f"SET LOCAL statement_timeout = '{STATEMENT_MS}ms'",
                 f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_MS}ms'",
+                *others,
                 text(sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(table)),
             ),
             meanwhile=(
                 f"SET LOCAL statement_timeout = '{STATEMENT_MS}ms'",
-                *online.Drain(self.spec, self.original, authority).statements(limit=0),
+                *online.Drain(self.spec, self.original, authority, self.drained_too).statements(limit=0),
             ),
             statements=(
                 f"SELECT set_config('{DRAINED_AT}', clock_timestamp()::text, true)",
@@ -401,6 +459,7 @@ class _Exchange:
                         "log_is_empty", log=online.log(self.spec), cure=sql.Literal(self._undrained(authority))
                     )
                 ),
+                *referring,
                 text(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table)),
                 text(
                     sqlfile.template(
@@ -414,11 +473,26 @@ class _Exchange:
                 *statements,
             ),
             lock="ACCESS EXCLUSIVE",
-            on=", ".join([plainly(*in_use), *referenced]),
+            on=", ".join(
+                dict.fromkeys(
+                    [
+                        plainly(*in_use),
+                        *referenced,
+                        *self._bound_to(leaving),
+                        *(r.table for r in self.original.references),
+                    ]
+                )
+            ),
             why="Older snapshots are waited for first, without a lock. Then writers wait while the last keys are drained, readers while the "
             f"tables change places: each lock is asked for at most {wait} ms, and given back at once where it does not come.",
             effect=Effect.CHANGES,
         )
+
+    def _bound_to(self, leaving: Relation) -> list[str]:
+        """The views, rules and tables with policies that are bound to the other table, for people."""
+        if not self.renames:
+            return []
+        return sorted({plainly(one.schema, one.name) for one in leaving.bindings if one.kind in repoint.LOCKED})
 
     def _undrained(self, authority: str) -> str:
         """What to do about keys that no drain can take: a row that shares a key with another one, of which what follows can hold one."""
@@ -516,8 +590,18 @@ class _Exchange:
         """The user's triggers in the state that they have on the table that was in use until now."""
         return definition.switch_triggers(name(*table), model.triggers)[1]
 
-    def _publications(self) -> list[str]:
-        return []
+    def _bound(self, leaving: Relation, coming: Relation, exchange: Sequence[str]) -> list[str]:
+        """The exchange of the names, between what must be let go before it and what is bound to the other table after it."""
+        if not self.renames:
+            return repoint.handed_over(self.spec, leaving, coming)
+        plain = _plain(self.spec)
+        cut_over = coming is self.partitioned
+        return [
+            *repoint.before_exchange(self.spec, leaving, coming),
+            *exchange,
+            *repoint.at_exchange(self.spec, leaving, coming),
+            *(incoming.at_cut_over if cut_over else incoming.at_roll_back)(plain, self.original),
+        ]
 
 
 def _moved(before: tuple[str, str], after: tuple[str, str]) -> list[str]:

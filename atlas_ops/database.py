@@ -32,8 +32,8 @@ PINNED: Mapping[str, str] = {
     "xmlbinary": "base64",
     "search_path": "",  # so that every printed expression is qualified, and nothing of ours resolves by accident
     "row_security": "off",  # an error instead of rows silently left out by a policy (manual: row_security)
+    "default_transaction_isolation": "read committed",  # a drain must see what was committed since it took its keys
     "idle_session_timeout": "0",  # the connection that holds the lock of a run idles for as long as the run lasts
-    "default_transaction_isolation": "read committed",  # a drain must not be what another's SERIALIZABLE transaction fails for
     "client_encoding": "UTF8",
     "client_min_messages": "warning",
 }

@@ -1,16 +1,16 @@
 """The one moment that the application waits for: two tables change places.
 
-The first connection takes the lock that keeps writers out and goes on holding it; the second one drains what is left and *commits*; only then does
-the first one exchange the tables. Were it one transaction, a REPEATABLE READ reader that waits for the exchange would have taken its snapshot before
-the last rows were committed, and would miss them in the table that it then finds. This way every snapshot taken since the drain sees both tables
-alike, and older ones are waited for before any lock is asked for.
+The second connection drains until few keys are left. The first one takes the lock that keeps writers out and goes on holding it; the second one
+drains what is left and *commits*; only then does the first one exchange the tables. Were it one transaction, a REPEATABLE READ reader that waits for
+the exchange would have taken its snapshot before the last rows were committed, and would miss them in the table that it then finds. This way every
+snapshot taken since the drain sees both tables alike, and older ones are waited for before any lock is asked for.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,7 +24,13 @@ from atlas_ops.model import Transaction
 from atlas_ops.plan import Step
 
 WAIT_S = 60.0  # for older snapshots to end
+FEW_ROWS = 50  # written by a pass before the lock: the one under it will have as few, and take some milliseconds
+PASSES = 5  # before the lock, at most
 LOOK_S = 0.05
+LOOK_AGAIN_S = 0.001
+QUIET_S, QUIET_LOOKS = 0.3, 5  # looked for a moment in which nobody holds the table, with a drain before each look
+ATTEMPTS = 100  # each keeps writers waiting for its share of lock_timeout at most
+NOWAIT_SINCE = 170000  # LOCK ... NOWAIT succeeds although others wait for a lock that we hold
 TRIED_AGAIN = frozenset(
     {"57014", "40001", "25P03"}
 )  # beside those of every step: our own timeouts inside of an exchange
@@ -44,18 +50,51 @@ def attempt(
 ) -> Held:
     """One attempt. Raises psycopg's errors, whose transaction is rolled back, and AtlasError when older snapshots do not end."""
     _older_snapshots_end(connection, [connection.info.backend_pid, second.info.backend_pid], step, say)
-    rows = _transaction(second, step.meanwhile)
+    rows = 0
+    for _ in range(QUIET_LOOKS):
+        rows += _drained_before(second, step)
+        if _quiet(connection, step):
+            break
     say(step.name)
     with connection.transaction():
-        waits = [(statement, _timed(connection, statement)) for statement in step.first]
-        locked = time.perf_counter()
+        waits, locked = [], 0.0
+        for statement in step.first:
+            waits.append((statement, _timed(connection, statement)))
+            locked = locked or (0.0 if statement.startswith("SET") else time.perf_counter())
         rows += _transaction(second, step.meanwhile)
+        held_already = _locked(step.first)
         for statement in _grouped(step.statements):
-            took = _timed(connection, statement)
+            took = _timed(connection, statement, unqueued=_locked([statement]) == held_already)
             if statement.startswith("LOCK"):
                 waits.append((statement, took))
     held = (time.perf_counter() - locked) * 1000
     return Held(rows, tuple((text, round(ms, 3)) for text, ms in waits if text.startswith("LOCK")), round(held, 3))
+
+
+def _drained_before(second: psycopg.Connection, step: Step) -> int:
+    """Passes before the lock: the first makes its plans, and keys gather meanwhile; what the last one leaves is held time."""
+    rows = 0
+    for _ in range(PASSES):
+        written_now = _transaction(second, step.meanwhile)
+        rows += written_now
+        if written_now <= FEW_ROWS:
+            break
+    return rows
+
+
+def _quiet(connection: psycopg.Connection, step: Step) -> bool:
+    """Wait, without any lock, for a moment in which nobody holds the table; False where none comes within QUIET_S.
+
+    Whoever has read it in his transaction and then waits behind our first lock to write would keep the second one from us for as long as
+    we hold the first: an attempt that begins in the midst of such transactions is in vain.
+    """
+    tables = _locked(step.first)
+    deadline = time.monotonic() + QUIET_S
+    while any(_holders(connection, table) for table in tables):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_AGAIN_S)
+    return True
 
 
 def _grouped(statements: tuple[str, ...]) -> list[str]:
@@ -69,10 +108,50 @@ def _grouped(statements: tuple[str, ...]) -> list[str]:
     return [";\n".join(group) for group in groups]
 
 
-def _timed(connection: psycopg.Connection, statement: str) -> float:
+def _timed(connection: psycopg.Connection, statement: str, *, unqueued: bool = False) -> float:
     started = time.perf_counter()
-    connection.execute(statement)
+    if unqueued:
+        _lock_unqueued(connection, statement)
+    else:
+        connection.execute(statement)
     return (time.perf_counter() - started) * 1000
+
+
+def _lock_unqueued(connection: psycopg.Connection, statement: str) -> None:
+    """A stronger lock on a table that is locked already, without standing in its queue: asked for again and again until lock_timeout.
+
+    Whoever has read the table in his transaction and now writes to it would get a deadlock (40P01) at once, whatever the timeouts, if we
+    stood there: he waits for our first lock, and we for his. NOWAIT does not stand there. Before 17 it fails as soon as a writer waits
+    for us; there the lock is asked for in the moments when nobody holds the table, with a millisecond for one to come.
+    Raises psycopg's LockNotAvailable.
+    """
+    row = connection.execute("SELECT setting::int FROM pg_settings WHERE name = 'lock_timeout'").fetchone()
+    wait_ms = row[0] if row else 0
+    nowait = connection.info.server_version >= NOWAIT_SINCE
+    deadline = time.monotonic() + wait_ms / 1000
+    while True:
+        try:
+            if nowait:
+                with connection.transaction():  # a savepoint: the first lock stays
+                    connection.execute(f"{statement} NOWAIT")
+                return
+            if not _holders(connection, _locked([statement])[0]):
+                with connection.transaction():
+                    connection.execute("SET LOCAL lock_timeout = '1ms'")
+                    connection.execute(statement)
+                connection.execute(f"SET LOCAL lock_timeout = '{wait_ms}ms'")
+                return
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise
+        if time.monotonic() > deadline:
+            raise psycopg.errors.LockNotAvailable("others hold the table")
+        time.sleep(LOOK_AGAIN_S)
+
+
+def _holders(connection: psycopg.Connection, table: str) -> int:
+    row = connection.execute(sqlfile.text("catalog", "holders"), {"table": table}).fetchone()
+    return row[0] if row else 0
 
 
 def _transaction(connection: psycopg.Connection, statements: tuple[str, ...]) -> int:
@@ -116,7 +195,7 @@ def _who(one: Transaction) -> str:
     return f"process {one.pid} ({one.role}, {one.application or 'no name'}, {one.state or 'working'}) for {one.seconds:,.1f} s{holds}"
 
 
-def _locked(statements: tuple[str, ...]) -> list[str]:
+def _locked(statements: Sequence[str]) -> list[str]:
     """The tables that the LOCK statements name, as SQL writes them."""
     found = [re.match(r"LOCK TABLE (?:ONLY )?(.*) IN [A-Z ]+ MODE", statement) for statement in statements]
     return [one[1] for one in found if one]

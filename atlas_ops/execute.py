@@ -66,6 +66,9 @@ def execute(where: Session, plan: Plan, confirm: str, progress: Says = silent) -
 def _alone(guard: psycopg.Connection, plan: Plan) -> Iterator[None]:
     """Hold the run's advisory lock for as long as it lasts; a second run is told who holds it."""
     _same_target(guard, plan)
+    if not plan.alone:
+        yield
+        return
     # this connection only holds the lock: it idles, outside of any transaction, for as long as the plan runs
     row = guard.execute("SELECT pg_try_advisory_lock(%s, %s)", RUN_LOCK).fetchone()
     if row is None or not row[0]:
@@ -209,7 +212,7 @@ class _Run:
     def _step(self, connection: psycopg.Connection, step: Step, brake: Brake) -> Line:
         attempts = _Attempts(step, self.stop)
         if step.exchange:
-            held = attempts.run(lambda: self._exchange(step), exchange.TRIED_AGAIN)
+            held = attempts.run(lambda: self._exchange(step), exchange.TRIED_AGAIN, exchange.ATTEMPTS)
             return attempts.line(held.rows, held.waits, held.held_ms)
         rows = 0
         for _ in range(max(step.again, 1)):
@@ -242,14 +245,15 @@ class _Attempts:
         self.failed: list[str] = []
         self.transactions = 0
 
-    def run(self, attempt: Callable[[], Done], also: frozenset[str] = frozenset()) -> Done:
-        """Try until it works, at most ATTEMPTS times. Raises psycopg's error of the last one."""
-        for number in range(1, ATTEMPTS + 1):
+    def run(self, attempt: Callable[[], Done], also: frozenset[str] = frozenset(), most: int = 0) -> Done:
+        """Try until it works, at most `most` times (0: ATTEMPTS). Raises psycopg's error of the last one."""
+        most = most or ATTEMPTS
+        for number in range(1, most + 1):
             self.transactions += 1
             try:
                 return attempt()
             except psycopg.Error as error:
-                again = error.sqlstate in TRIED_AGAIN | also and not self.step.autocommit and number < ATTEMPTS
+                again = error.sqlstate in TRIED_AGAIN | also and not self.step.autocommit and number < most
                 if not again or self.stop.is_set():
                     raise
                 self.failed.append(str(error.sqlstate))

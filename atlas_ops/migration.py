@@ -193,11 +193,12 @@ def plan_migration(
     rows: Mapping[str, int] | None = None,
     *,
     install: bool = True,
+    drained_too: Sequence[str] = (),
 ) -> Plan:
     """The steps that are missing between what the catalogs show and the partitioned copy that the specification asks for.
 
     `rows` (label of a part → rows) only feeds the progress shown. `install`: with our own database objects, which several
-    tables share. The preflight's red checks must have passed: this function decides how, not whether.
+    tables share. `drained_too`: what a drain does besides. The preflight's red checks must have passed: this function decides how, not whether.
     """
     installing = install_step(snapshot.installed) if install else None
     steps = [*([installing] if installing else [])]
@@ -207,7 +208,7 @@ def plan_migration(
         if state.in_step and state.log_rows and snapshot.original is not None:
             steps.append(drain_step(spec, snapshot.original, online.PARTITIONED, state.log_rows))
     else:
-        builder = _Builder(spec, snapshot, _original(snapshot), as_of, rows or {})
+        builder = _Builder(spec, snapshot, _original(snapshot), as_of, rows or {}, drained_too)
         ways = {
             "online": builder.online,
             "by_partition": builder.by_partition,
@@ -258,11 +259,23 @@ class _Builder:
     """Writes the steps for one table; holds nothing but what it was given."""
 
     def __init__(
-        self, spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date, rows: Mapping[str, int]
+        self,
+        spec: TableSpec,
+        snapshot: Snapshot,
+        original: Relation,
+        as_of: date,
+        rows: Mapping[str, int],
+        drained_too: Sequence[str],
     ) -> None:
         key = original.column(spec.partition_key)
         assert key is not None, "preflight refuses a specification whose key is missing"
-        self.spec, self.snapshot, self.original, self.rows = spec, snapshot, original, rows
+        self.spec, self.snapshot, self.original, self.rows, self.drained_too = (
+            spec,
+            snapshot,
+            original,
+            rows,
+            drained_too,
+        )
         self.parts = tuple(part for part in parts(spec, key.base_type, as_of) if part.table)
         self.indexes = definition.index_plans(original, spec.partition_key, spec.indexes)
         self.have = {
@@ -299,7 +312,8 @@ class _Builder:
             yield self._analyze()
             yield self._begin_following()
         if state is None or waiting or not state.in_step or state.log_rows:
-            yield drain_step(self.spec, self.original, online.ORIGINAL, state.log_rows if state else 0)
+            rows = state.log_rows if state else 0
+            yield drain_step(self.spec, self.original, online.ORIGINAL, rows, self.drained_too)
 
     def by_partition(self) -> Iterator[Step]:
         """Month by month, in several transactions; resumable."""

@@ -166,12 +166,42 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A foreign key of another table that refers to this one; `sql/catalog/references.sql`."""
+    """A foreign key of another table that refers to this one; `sql/catalog/references.sql`.
 
-    table: str
+    `way` is no column of that file: `incoming.before` sets it where a cut-over has re-pointed the foreign key.
+    """
+
+    table: str  # qualified and quoted
     constraint: str
     definition: str
     on_delete: str  # confdeltype: a no action, r restrict, c cascade, n set null, d set default
+    schema: str
+    name: str
+    columns: tuple[str, ...]  # of the referring table
+    referenced_columns: tuple[str, ...]  # in the same order
+    column_comments: tuple[str | None, ...]  # of the referring columns
+    referenced_schema: str
+    referenced_table: str
+    delete_columns: tuple[str, ...]  # of ON DELETE SET NULL (these); empty: all
+    on_update: str
+    match: str  # confmatchtype: s simple, f full
+    deferrable: bool
+    deferred: bool
+    validated: bool
+    enforced: bool  # false only since PostgreSQL 18
+    not_null: bool  # every referring column is NOT NULL
+    indexed: bool  # a whole index of the referring table begins with them, in any order
+    self: bool  # a table that refers to itself
+    partitioned: bool  # the referring table is
+    owner: str  # of the referring table
+    may_own: bool  # the current role is a member of it
+    comment: str | None
+    all_columns: tuple[str, ...]  # of the referring table
+    marked_columns: tuple[str, ...]  # those of them whose comment is ours
+    update_triggers: tuple[str, ...]  # user triggers that fire on an UPDATE of any column
+    estimated_rows: int
+    bytes: int  # heap and TOAST of the referring table
+    way: str = ""  # registry or composite; empty: it refers to the table itself, in its own words
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +212,38 @@ class Dependent:
     name: str
     binds: str  # 'oid' or 'name'
     detail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What stays with the table at a rename, and the SQL that binds it to whichever table then has the name; `sql/catalog/bindings.sql`.
+
+    `kind`: view, materialized view, rule (of another table or a view), own rule, policy (of another table), function, default and column
+    (of another table), identity and sequence (that the table owns), temporary (another session's), other (nothing here makes it again).
+    """
+
+    kind: str
+    schema: str  # of the view, the routine or the sequence, or of the table that the rest is on
+    name: str
+    member: str  # the rule, policy or column; of a routine its arguments, of a sequence the column it belongs to
+    definition: str  # as PostgreSQL prints it; of a policy USING and WITH CHECK
+    options: tuple[str, ...]  # as WITH takes them
+    owner: str
+    may_make: bool  # the current role may make it again
+    row_type: bool  # bound to the table's row type: a routine that takes or returns it, a view with a column of it
+    rests_on_key: bool  # on the primary key: GROUP BY it alone, or ON CONFLICT ON CONSTRAINT
+    dependents: tuple[str, ...]  # where it must be made anew: what would be lost with the old one
+    closing: str  # takes the rights on a sequence from everybody who has any
+    completion: tuple[str, ...]  # where it is made anew: rights, owner, comment
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment on a constraint, index, trigger or policy of the table; `sql/catalog/comments.sql`."""
+
+    kind: str  # as COMMENT ON takes it
+    name: str
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +342,15 @@ class PartitionSchema:
 
 
 @dataclass(frozen=True, slots=True)
+class RehearsalPlace:
+    """Whether a rehearsal can begin; `sql/catalog/rehearsal.sql`."""
+
+    left_over: tuple[str, ...]  # schemas of a rehearsal that was killed
+    taken: tuple[str, ...]  # schemas of that name that are not ours
+    published_by: tuple[str, ...]  # publications FOR ALL TABLES, which would carry the scratch copy
+
+
+@dataclass(frozen=True, slots=True)
 class KeyFacts:
     """What one read of the partition key over the whole table tells; `sql/template/key_facts.sql`."""
 
@@ -307,6 +378,9 @@ class Relation:
     publications: tuple[Publication, ...] = ()
     references: tuple[Reference, ...] = ()
     dependents: tuple[Dependent, ...] = ()
+    bindings: tuple[Binding, ...] = ()
+    comments: tuple[Comment, ...] = ()
+    materialized_views: tuple[Relation, ...] = ()  # those among the bindings, each with what hangs on it
 
     def column(self, name: str) -> Column | None:
         """The column of that name, or None."""

@@ -87,6 +87,7 @@ class Plan:
     workers: int = 2
     headline: str = ""
     throttle: Throttle = Throttle()
+    alone: bool = True  # not while another run changes the database; the kill switch does not wait for one
 
     @property
     def digest(self) -> str:
@@ -211,6 +212,7 @@ def joined(plans: Iterable[Plan]) -> Plan:
         workers=max(part.workers for part in parts),
         headline=" ".join(part.headline for part in parts if part.headline),
         throttle=_strictest([part.throttle for part in parts]),
+        alone=any(part.alone for part in parts),
     )
 
 

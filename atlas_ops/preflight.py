@@ -7,11 +7,12 @@ can it be done at all, will a row be lost, what will the application notice, wha
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 
 from psycopg import sql
 
-from atlas_ops import bounds, cutover, migration
+from atlas_ops import bounds, cutover, incoming, migration, repoint
 from atlas_ops.definition import fit, indexed_by, name, plainly, text
 from atlas_ops.model import KeyFacts, Relation, Snapshot, Taken
 from atlas_ops.report import Check, Severity
@@ -400,7 +401,7 @@ def _range(spec: TableSpec, original: Relation, as_of: date, counts: Mapping[str
 
 
 def _relations(spec: TableSpec, original: Relation, version: int) -> Iterator[Check]:
-    for reference in original.references:
+    for reference in original.references if spec.copy != "online" or spec.cut_over != "swap" else ():
         yield _check(
             Severity.WARN, spec, "incoming foreign key", f"{reference.table}: {reference.definition}",
             "It goes on pointing at the original. It cannot point at the partitioned table with this column alone: there is no unique key on it.",
@@ -493,6 +494,19 @@ def _following(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
             "It was switched off, or somebody dropped its triggers: what was written since is in no log, and the copy cannot be trusted.",
             'Remove the copy (10 Roll back with how = "abandon"), then begin again.',
         )  # fmt: skip
+    if spec.cut_over == "swap" and snapshot.original is not None:
+        said = incoming.checks(spec, snapshot.original, snapshot.server.version, snapshot.taken)
+        bound = [
+            check for check in repoint.checks(spec, snapshot.original) if check.name != "publication"
+        ]  # see _relations
+        for check in (*bound, *said):
+            # it does not stand in the way of the copy
+            severity = Severity.WARN if check.severity is Severity.STOP else check.severity
+            yield replace(
+                check,
+                severity=severity,
+                why=f"It stops the cut-over. {check.why}" if severity is Severity.WARN else check.why,
+            )
     if not snapshot.server.sees_activity:
         yield _check(
             Severity.WARN, spec, "who blocks", f"Role {snapshot.server.role} does not see what other sessions do.",

@@ -355,6 +355,12 @@ class TableSpec:
         description="carry or leave: whether the partitioned table joins the publications of the table",
         examples=["carry"],
     )
+    incoming_foreign_keys: Literal["refuse", "registry", "composite"] = Field(
+        default="refuse",
+        description="refuse, registry or composite: foreign keys of other tables that refer to the table stop the cut-over, "
+        "or refer to a closed table of its keys, or get the partition key as a further column",
+        examples=["registry"],
+    )
 
     @property
     def schema(self) -> Name:
@@ -385,6 +391,16 @@ class TableSpec:
     def null_keys_name(self) -> Name:
         """The name of the table that takes the rows without a partition key, in partition_schema."""
         return self._derived("null_keys")
+
+    @property
+    def keys_name(self) -> Name:
+        """The name of the registry that keeps the primary key unique over all partitions, in partition_schema."""
+        return self._derived("keys")
+
+    @property
+    def pairs_name(self) -> Name:
+        """The name of the table that logs which keys other tables have just referred to, in partition_schema."""
+        return self._derived("pairs")
 
     @property
     def null_value(self) -> str | None:
@@ -693,6 +709,8 @@ def _faults_between_keys(spec: TableSpec) -> Iterator[Fault]:
         ("table", lambda: spec.default_partition and spec.default_name),
         ("table", lambda: spec.null_keys == "set_aside" and spec.null_keys_name),
         ("table", lambda: spec.copy == "online" and spec.key_log_name),
+        ("table", lambda: spec.incoming_foreign_keys == "registry" and spec.keys_name),
+        ("table", lambda: spec.incoming_foreign_keys == "composite" and spec.pairs_name),
         ("partitioned_table", lambda: _two_tables(spec)),
         ("partition_schema", lambda: _no_system_schema(spec)),
         ("indexes", lambda: _no_index_twice(spec)),

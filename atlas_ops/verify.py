@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from atlas_ops import online, sqlfile
+from atlas_ops import incoming, online, sqlfile
 from atlas_ops.definition import insertable, name, names, plainly, raw, switch_triggers, text
 from atlas_ops.migration import Kind, Part, drain_step
 from atlas_ops.model import Column, Relation, Snapshot
@@ -363,7 +363,8 @@ def _log_again(spec: TableSpec, snapshot: Snapshot, original: Relation, wrong: S
                 )
             )
     if steps:
-        steps.append(drain_step(spec, original, state.authority, state.log_rows))
+        too = incoming.drained_too(spec, snapshot)
+        steps.append(drain_step(spec, original, state.authority, state.log_rows, too))
     return plan_for(STAGE, spec, snapshot.server, steps, f"{spec.table}: {len(wrong)} parts to repair.")
 
 

@@ -11,7 +11,8 @@ from atlas_ops.model import Server, Snapshot
 from atlas_ops.plan import Effect, Plan, Step
 from atlas_ops.report import Check, Line, Report, Severity
 from atlas_ops.spec import TableSpec
-from atlas_ops.tables import GREEN, GREY, RED, Column, Table, count, duration, size
+from atlas_ops.tables import AMBER, GREEN, GREY, RED, Column, Table, count, duration, size
+from atlas_ops.traffic import Figures, Rehearsal
 
 LONG_PLAN = 12  # steps: above it, steps alike are told in one row
 SQL_STYLE = "font-size:12px;max-height:420px;overflow:auto;background:transparent;color:inherit"
@@ -104,10 +105,23 @@ def _group_row(group: Sequence[Step]) -> tuple[object, ...]:
     return (len(group), what, first.lock, on, first.why)
 
 
+class Stacked:
+    """Several things, one below the other."""
+
+    def __init__(self, *parts: Words | PlanView | Table | Folded) -> None:
+        self.parts = parts
+
+    def __repr__(self) -> str:
+        return "\n\n".join(repr(part) for part in self.parts)
+
+    def _repr_html_(self) -> str:
+        return "".join(part._repr_html_() for part in self.parts)
+
+
 class Folded:
     """A short table, with longer ones folded away below it under their titles."""
 
-    def __init__(self, short: Table | Words, *folded: tuple[str, Table]) -> None:
+    def __init__(self, short: Table | Words | Stacked, *folded: tuple[str, Table]) -> None:
         self.short, self.folded = short, folded
 
     def __repr__(self) -> str:
@@ -244,7 +258,7 @@ def exchange_table(lines: Sequence[Line]) -> Table | Words:
         (
             line.step,
             line.attempts,
-            *(f"{ms:,.1f}" for _, ms in line.waits[:2]),
+            "\n".join(f"{_lock(statement)}: {ms:,.1f}" for statement, ms in line.waits),
             f"{line.held_ms or 0:,.1f}",
             ", ".join(line.sqlstates) or None,
         )
@@ -253,14 +267,86 @@ def exchange_table(lines: Sequence[Line]) -> Table | Words:
     columns: list[Column | str] = [
         "step",
         "attempts",
-        Column("waited for SHARE ROW EXCLUSIVE, ms", "text"),
-        Column("waited for ACCESS EXCLUSIVE, ms", "text"),
+        Column("waited for, ms", "text"),
         Column("held, ms", "text"),
         "tried again after",
     ]
     return Table(
         columns, rows, caption="Waits and holds of the attempt that succeeded; a failed attempt gave its locks back"
     )
+
+
+def rehearsal_table(rehearsals: Sequence[Rehearsal]) -> Folded:
+    """What each stage of a rehearsal took and held, and what the clients saw meanwhile; what the writer could not do folded below."""
+    sentences = "\n".join(rehearsal_sentence(one) for one in rehearsals)
+    good = all(one.whole and one.within_limits for one in rehearsals)
+    tone = GREEN if good else AMBER if all(one.whole for one in rehearsals) else RED
+    left_out = [(one.table, kind, why) for one in rehearsals for kind, why in one.left_out.items()]
+    refused = Table(["table", "statement", "why the table does not take it"], left_out)
+    return Folded(
+        Stacked(Words("Rehearsed.", sentences, tone), *map(_stages_table, rehearsals)),
+        *([("Statements that were left out", refused)] if left_out else []),
+    )
+
+
+def rehearsal_sentence(one: Rehearsal) -> str:
+    """A rehearsal in three sentences: what failed, what was held, what a client waited."""
+    failed = ", ".join(f"{count(number)} with {state}" for state, number in one.errors.items())
+    gone = f" {count(one.missed)} found their row gone." if one.missed else ""
+    lost = f" {count(one.lost)} rows differ and are in no key log." if one.lost else ""
+    whole = "none failed." if one.whole else f"failed: {failed or 'none'}.{gone}{lost}"
+    worst = max(one.exchanges, key=lambda turn: turn.longest_ms or 0.0, default=None)
+    waited = (
+        f" A client waited for {worst.longest_ms or 0:,.0f} ms at most while the tables were exchanged "
+        f"(lock_timeout and the hold are {one.lock_timeout_ms + (worst.held_ms or 0):,.0f} ms)."
+        if worst
+        else ""
+    )
+    return (
+        f"{one.table}: {count(len(one.statements))} statements, {one.done_rate:,.0f} a second of {count(one.rate)} asked for, {whole} "
+        f"Locks were held for {one.held_ms or 0:,.0f} ms at most.{waited}"
+    )
+
+
+def _stages_table(one: Rehearsal) -> Table:
+    columns: list[Column | str] = [
+        "stage",
+        "seconds",
+        "rows written",
+        "statements",
+        *(
+            Column(heading, "text")
+            for heading in ("median ms", "p99 ms", "longest stall ms", "lock waits ms", "held ms")
+        ),
+        "attempts",
+    ]
+    caption = f"{one.table}: {count(one.rows)} rows, {one.clients} clients, {count(one.rate)} statements a second"
+    return Table(columns, [_stage_row(figures) for figures in one.figures()], caption=caption)
+
+
+def _stage_row(one: Figures) -> tuple[object, ...]:
+    return (
+        one.stage,
+        one.seconds,
+        one.rows or None,
+        one.statements,
+        _tenths(one.median_ms),
+        _tenths(one.p99_ms),
+        _tenths(one.longest_ms),
+        " + ".join(f"{ms:,.1f}" for ms in one.waits_ms) or None,
+        _tenths(one.held_ms),
+        one.attempts or None,
+    )
+
+
+def _tenths(ms: float | None) -> str | None:
+    return None if ms is None else f"{ms:,.1f}"
+
+
+def _lock(statement: str) -> str:
+    """A LOCK TABLE statement as a DBA says it: the mode, then on what."""
+    on, _, mode = statement.removeprefix("LOCK TABLE ").rpartition(" IN ")
+    return f"{mode.removesuffix(' MODE')} on {on.replace(chr(34), '')}"
 
 
 def forecast_table(forecasts: Sequence[Forecast]) -> Table:

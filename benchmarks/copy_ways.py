@@ -31,6 +31,7 @@ SPEC = {
     "until": "2027-01-01",
     "null_keys": "set_aside",
     "indexes": [["role"]],
+    "copy": "by_partition",
 }
 NAME = "bench"
 
@@ -62,6 +63,7 @@ def ways(spec: TableSpec) -> dict[str, Callable[[Session], float]]:
     """Each way by its name."""
     return {
         "limit: one table, no index": lambda where: limit(where, spec),
+        "online, 2 workers": lambda where: migrate(where, replace(spec, copy="online")),
         "by partition, 2 workers": lambda where: migrate(where, spec),
         "by partition, 1 worker": lambda where: migrate(where, replace(spec, workers=1)),
         "single transaction, as the guide": lambda where: migrate(where, replace(spec, copy="single_transaction")),

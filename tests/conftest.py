@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import random
 import shutil
 import signal
 import tempfile
@@ -80,6 +81,17 @@ class Database:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pg", choices=["15", "18", "both"], default="both", help="PostgreSQL versions to test on")
+    # tests/proof: short as a part of the suite, long by `make prove`
+    parser.addoption("--swaps", type=int, default=4, help="cut-overs and roll-backs of the proof, undisturbed")
+    parser.addoption("--kills", type=int, default=6, help="cut-overs and roll-backs of the proof, each with a kill")
+    parser.addoption(
+        "--seed", type=int, default=random.randrange(1_000_000), help="of the proof's load; random by default"
+    )
+    parser.addoption("--seconds", type=float, default=1.0, help="how long each load of the proof runs at least")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"proof: --seed {config.getoption('--seed')}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from atlas_ops import charts, migration, preflight, views
+from atlas_ops import charts, incoming, migration, preflight, views
 from atlas_ops.charts import Chart
 from atlas_ops.errors import AtlasError
 from atlas_ops.migration import plan_migration
@@ -35,7 +35,8 @@ class ApplyMigration(Run):
         plans = []
         for number, ((_, snapshot), spec) in enumerate(zip(snapshots, specs, strict=True)):
             counts = self._refuse(spec, snapshot)
-            plans.append(plan_migration(spec, snapshot, self.as_of, counts, install=number == 0))
+            too = incoming.drained_too(spec, snapshot)
+            plans.append(plan_migration(spec, snapshot, self.as_of, counts, install=number == 0, drained_too=too))
         return plans
 
     def _refuse(self, spec: TableSpec, snapshot: Snapshot) -> dict[str, int]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas_ops import cutover, views
+from atlas_ops import catalog, charts, cutover, rehearsal, scratch, views
+from atlas_ops.charts import Chart
+from atlas_ops.database import connect
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import Snapshot
-from atlas_ops.plan import Plan, joined
-from atlas_ops.report import Report, Severity, stopped
+from atlas_ops.plan import Plan, confirmed, joined
+from atlas_ops.progress import Progress
+from atlas_ops.report import Check, Report, Severity, stopped
 from atlas_ops.spec import TableSpec
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import Table, count
+from atlas_ops.traffic import Rehearsal
+
+FASTEST = 10_000  # statements a second: more than this client could send
 
 
 class CutOver(Run):
@@ -20,6 +26,8 @@ class CutOver(Run):
     stage = "cut_over"
     next = "watch the application; 10 Roll back brings the original back with every write made since."
     _proven = False
+    _rehearses = False  # then this run does nothing else: one run, one plan, one digest
+    _rehearsed: tuple[Rehearsal, ...] = ()
 
     def state(self) -> views.Folded:
         """Who is written, who follows, how far behind; and what stands in the way."""
@@ -49,8 +57,81 @@ class CutOver(Run):
             f"{count(self.figures['rows'])} rows compared in one snapshot; {count(waiting)} differ, and wait in the key log for the next drain.",
         )
 
-    def plan_cut_over(self, drop_retired: bool = False) -> views.PlanView:
+    def rehearse(self, rate: int = 0) -> views.Words | views.Stacked | views.Folded:
+        """The whole story on a scratch copy of each table, with `rate` statements a second of a synthetic writer; 0: none.
+
+        Armed by `confirm` as any plan; a run that rehearses does nothing else. Raises AtlasError where it cannot be done here.
+        """
+        if not isinstance(rate, int) or isinstance(rate, bool) or not 0 <= rate <= FASTEST:
+            raise AtlasError(
+                what=f"rehearse is {rate!r}.",
+                why=f"It takes statements a second, 1 to {FASTEST:,}, or 0 for no rehearsal.",
+                next="Write rehearse = 100, or about what the application writes in a second.",
+            )
+        if not rate:
+            return views.Words("No rehearsal was asked for.", "rehearse is 0.")
+        self._rehearses, self.checks = True, []  # what stops the exchange is shown above, and stops no rehearsal
+        plans = self._rehearsals()
+        self.plan = joined(plan for _, plan in plans)
+        if not confirmed(self.plan, self.confirm, demo=self.where.is_demo):
+            return views.Stacked(
+                views.PlanView(self.plan, self.confirm),
+                views.Words(
+                    "What is rehearsed", "are the plans of 02, 06 and 10, for the scratch copy. " + scratch.LEFT_OUT
+                ),
+            )
+        with Progress("rehearsal", unit="stages") as progress:
+            self._rehearsed = tuple(
+                rehearsal.on_scratch(self.where, plan, spec, self.as_of, rehearsal.Load(rate), progress)
+                for spec, plan in plans
+            )
+        self._tell()
+        return views.rehearsal_table(self._rehearsed)
+
+    def _rehearsals(self) -> list[tuple[TableSpec, Plan]]:
+        """The plan of each table's scratch copy. Raises AtlasError where there is nothing to rehearse."""
+        with connect(self.where) as connection:
+            place = catalog.rehearsal_place(connection)
+        wanted = [(spec, snapshot) for spec, snapshot in self.snapshots() if not cutover.turned(snapshot)]
+        if not wanted:
+            raise AtlasError(
+                what="There is nothing to rehearse.",
+                why="The application uses the partitioned tables already.",
+                next="Write rehearse = 0.",
+            )
+        for spec, snapshot in wanted:
+            scratch.refuse(spec, snapshot, place, self.as_of)
+        left_over = bool(place.left_over)  # what a killed rehearsal left goes once
+        return [
+            (spec, scratch.plan_scratch(spec, snapshot, self.as_of, left_over=left_over and not number))
+            for number, (spec, snapshot) in enumerate(wanted)
+        ]
+
+    def _tell(self) -> None:
+        """Into the record: the steps, the figures, and a red line for each table whose rehearsal failed."""
+        self.lines = tuple(line for one in self._rehearsed for line in one.lines)
+        self.figures["rehearsals"] = [one.result() for one in self._rehearsed]
+        self.checks = [
+            Check(
+                Severity.STOP, one.table, "rehearsal", views.rehearsal_sentence(one),
+                "What failed here would fail for the application.", "Find out why before you cut over; the record holds the figures.",
+            )
+            for one in self._rehearsed
+            if not one.whole
+        ]  # fmt: skip
+
+    def stalls(self) -> Chart | views.Words:
+        """How long each client of the rehearsal waited, with the exchanges under the glass."""
+        if not self._rehearsed:
+            return views.Words("No client waited.", "Nothing was rehearsed.")
+        return charts.stalls([one.drawn() for one in self._rehearsed])
+
+    def plan_cut_over(self, drop_retired: bool = False) -> views.PlanView | views.Words:
         """The exchange as the specification asks for it, or, with `drop_retired`, the end of the retired tables."""
+        if self._rehearses:
+            return views.Words(
+                "Nothing was planned.", "This run rehearses, and does nothing else. To cut over: rehearse = 0."
+            )
         snapshots = self.snapshots()
         if drop_retired:
             self.plan = joined(cutover.plan_retire(spec, snapshot) for spec, snapshot in snapshots)
@@ -59,14 +140,16 @@ class CutOver(Run):
             if stopped(self.checks):
                 red = next(check for check in self.checks if check.severity is Severity.STOP)
                 raise AtlasError(what=f"{red.table}: {red.what}", why=red.why, next=red.cure)
-            self.plan = joined(cutover.plan_cut_over(spec, snapshot) for spec, snapshot in snapshots)
+            self.plan = joined(cutover.plan_cut_over(spec, snapshot, self.as_of) for spec, snapshot in snapshots)
         return views.PlanView(self.plan, self.confirm)
 
     def _refuse(self, snapshots: Sequence[tuple[TableSpec, Snapshot]]) -> None:
         self.checks = [check for spec, snapshot in snapshots for check in cutover.checks(spec, snapshot)]
 
-    def execute(self, plan: Plan | views.PlanView) -> views.Folded | views.Words:
+    def execute(self, plan: Plan | views.PlanView | views.Words) -> views.Folded | views.Words:
         """Run the plan if `confirm` arms it. An exchange that this run has not proven is refused."""
+        if isinstance(plan, views.Words):
+            return views.Words("Nothing was done.", "There was no plan.")
         wanted = plan.plan if isinstance(plan, views.PlanView) else plan
         if self.confirm and not self._proven and any(step.exchange for step in wanted.steps):
             self.proof()
@@ -93,6 +176,8 @@ class CutOver(Run):
 
     def headline(self) -> str:
         """What was exchanged and for how long the application waited, or the digest that is waited for."""
+        if self._rehearsed:
+            return " ".join(views.rehearsal_sentence(one) for one in self._rehearsed)
         if self.plan is None or not self.plan.steps:
             return "Every table is where the specification wants it."
         if not self.lines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from atlas_ops.cutover import turned
 from atlas_ops.model import Snapshot
 from atlas_ops.report import Verdict
 from atlas_ops.spec import TableSpec
@@ -54,7 +55,11 @@ def _row(spec: TableSpec, snapshot: Snapshot) -> tuple[object, ...]:
     if snapshot.partitioned is None:
         return (spec.table, rows, original.bytes, None, None, "01 Preflight")
     following = (
-        "03 Verify counts"
+        "04 Inspect partitions; 10 Roll back is the way back"
+        if turned(snapshot)
+        else "03 Verify counts, then 06 Cut over"
+        if snapshot.ready and snapshot.online is not None
+        else "03 Verify counts"
         if snapshot.ready
         else "02 Apply migration, to finish it"
         if snapshot.registered

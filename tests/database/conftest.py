@@ -174,7 +174,7 @@ class Operations:
 
     def cut_over(self, db: Any, spec: TableSpec) -> tuple[Line, ...]:
         """Without a red check, as 06 does it, and nothing left to do."""
-        return self._exchange(db, spec, cutover.plan_cut_over)
+        return self._exchange(db, spec, lambda found, snapshot: cutover.plan_cut_over(found, snapshot, self.as_of))
 
     def roll_back(self, db: Any, spec: TableSpec) -> tuple[Line, ...]:
         """Without a red check, as 10 does it, and nothing left to do."""

@@ -349,7 +349,7 @@ where = database.Session("test", conninfo, "test")
 [spec] = tables_from([table])
 with database.connect(where) as conn:
     snapshot = catalog.snapshot(conn, spec, migration.names_needed(spec, date.fromisoformat(as_of)))
-plan = cutover.plan_cut_over(spec, snapshot)
+plan = cutover.plan_cut_over(spec, snapshot, date.fromisoformat(as_of))
 drain, calls = exchange._transaction, []
 
 def ended(connection, statements):

@@ -19,6 +19,7 @@ STORY = [
     "verify_counts",
     "inspect_partitions",
     "explain_analysis",
+    "cut_over",
     "plan_archive",
 ]
 

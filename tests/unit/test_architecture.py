@@ -39,17 +39,18 @@ ROOMS = {
     "calendar": _room("bounds", "words"),
     "parameters": _room("spec workload yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
-        "sqlfile plan report definition online migration cutover preflight forecast verify partitions inspection archive explain "
-        "health tables charts views",
+        "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
+        "archive explain "
+        "health tables charts views incoming registry composite keys traffic scratch",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
-        "database catalog compare sample measure throttle exchange execute record progress magic demo embedded",
+        "database catalog compare sample measure throttle exchange execute rehearsal record progress magic demo embedded",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
     ),
     "doors": _room(
-        "stages run runner cli __init__ __main__",
+        "stages following run runner cli __init__ __main__",
         *("words", "calendar", "parameters", "decisions", "reading and writing", "doors"),
         pure=False,
     ),
@@ -66,11 +67,12 @@ PURE = [module for module in MODULES if module in ROOM_OF and ROOMS[ROOM_OF[modu
 CONNECTS = {"database", "magic", "demo", "embedded"}
 """Who calls the driver's own connect: everyone else goes through database.connect, which pins and checks."""
 
-WRITES = {"execute", "sample", "measure", "demo", "embedded"}
+WRITES = {"execute", "sample", "measure", "rehearsal", "demo", "embedded"}
 """Who may ask for a connection that writes.
 
 Only execute keeps what it writes in somebody's database: sample (a temporary table) and measure (a workload's
-INSERTs and UPDATEs) roll back, and the demo and its server write to what is theirs alone.
+INSERTs and UPDATEs) roll back, and the demo and its server write to what is theirs alone. The synthetic writer of a
+rehearsal is no plan but the application's part: it writes to the scratch copy, which a confirmed plan made and drops.
 """
 
 CLOCKS = {"now", "utcnow", "today", "time_ns", "monotonic", "perf_counter", "localtime", "gmtime"}

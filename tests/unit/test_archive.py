@@ -282,7 +282,15 @@ def test_the_digest_is_that_of_what_was_read() -> None:
 
 
 def test_what_stands_in_the_way() -> None:
-    incoming = (Reference("public.message_reactions", "reactions_fk", "FOREIGN KEY ...", "c"),)
+    reference = Reference(
+        table="public.message_reactions", constraint="reactions_fk", definition="FOREIGN KEY ...", on_delete="c",
+        schema="public", name="message_reactions", columns=("message_id", "at"), referenced_columns=("id", "created_at"),
+        column_comments=(None, None), referenced_schema="public", referenced_table="messages_partitioned", delete_columns=(),
+        on_update="a", match="s", deferrable=False, deferred=False, validated=True, enforced=True, not_null=True, indexed=True,
+        self=False, partitioned=False, owner="postgres", may_own=True, comment=None, all_columns=("message_id", "at"),
+        marked_columns=(), update_triggers=(), estimated_rows=0, bytes=0,
+    )  # fmt: skip
+    incoming = (reference,)
     given = snapshot(replace(MONTHS[0], detach_pending=True), partitioned=relation(references=incoming))
     found = {check.name: check for check in archive.checks(spec(keep=None), given, AS_OF)}
     assert {name: check.severity for name, check in found.items()} == {

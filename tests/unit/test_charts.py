@@ -97,6 +97,36 @@ def test_partitions_whose_short_names_clash_keep_their_own():
     assert "archive 1 of 3 partitions, 1 B of 3 B" in chart.summary
 
 
+def waits(n: int) -> list[tuple[float, float, bool]]:
+    return [(number / 100, 2.0 + number % 7, False) for number in range(n)]
+
+
+STAGES = [("before", 0.0, 4.0), ("cut over", 4.0, 4.2), ("after", 4.2, 10.0)]
+
+
+def test_stalls_shows_the_slowest_of_many_and_all_around_an_exchange():
+    slow, failed = (4.06, 90.0, False), (7.003, 1.0, True)
+    chart = charts.stalls([("messages", [*waits(1_000), slow, failed], STAGES, [("cut over", 4.05, 4.1)])])
+    assert "messages: longest wait 90 ms at the cut-over; median 5 ms; 1 failed" in chart.summary
+    overview, glass = panels(chart)
+    rects, _, _, _, dots = overview["layer"]
+    assert [row["kind"] for row in rects["data"]["values"]] == ["0", "exchange", "0"]
+    drawn = dots["data"]["values"]
+    assert len(drawn) < 2 * charts._MOMENTS + 2
+    assert {"at": 4.06, "ms": 90.0, "end": "answered"} in drawn
+    assert {"at": 7.003, "ms": 1.0, "end": "failed"} in drawn
+    (around,) = glass["hconcat"]
+    lines = around["layer"][1]["data"]["values"]
+    assert 50 <= len(lines) <= 60, "every statement that was under way, and no other"
+    (stalled,) = [row for row in lines if row["ms"] == 90.0]
+    assert stalled["at"] == pytest.approx(10.0) and stalled["to"] == pytest.approx(100.0)
+
+
+def test_stalls_of_nothing_is_no_error():
+    assert charts.stalls([]).png.startswith(b"\x89PNG")
+    assert "longest wait unknown; median 0 ms; 0 failed" in charts.stalls([("t", [], [], [])]).summary
+
+
 @pytest.mark.parametrize(
     ("as_of", "said"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -58,6 +59,7 @@ def test_the_log_and_the_capture_word_for_word() -> None:
         "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1, vacuum_truncate = off)",
         f'REVOKE ALL ON TABLE {log} FROM PUBLIC, "anon"',
         f"ALTER TABLE {log} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {log} REPLICA IDENTITY FULL",
         f"COMMENT ON TABLE {log} IS 'atlas_ops: keys of changed rows'",
         'CREATE FUNCTION "partitions"."note_capture"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = \'\' AS $capture$ '
         f'BEGIN IF TG_OP = \'INSERT\' THEN INSERT INTO {log} VALUES ("new"."id", "new"."at"); '
@@ -127,8 +129,7 @@ HEAD = [
     "'the copy of %.% has been turned, switched off or dropped since this plan was made', 'public', 'note' USING ERRCODE = "
     "'object_not_in_prerequisite_state', HINT = 'Run the stage again: the plan is read anew.'; END IF; END $fence$",
     "SELECT set_config('atlas_ops.writes', 'allowed', true), set_config('jit', 'off', true), "
-    "set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), "
-    "set_config('enable_seqscan', 'off', true)",
+    "set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)",
     'CREATE TEMPORARY TABLE IF NOT EXISTS "note_batch" ("id" bigint, "at" timestamptz) ON COMMIT DELETE ROWS',
     'WITH taken AS (DELETE FROM "partitions"."note_key_log" WHERE ctid = ANY (ARRAY(SELECT ctid FROM '
     '"partitions"."note_key_log"{limit})) RETURNING "id", "at") INSERT INTO "pg_temp"."note_batch" ("id", "at") '
@@ -181,8 +182,8 @@ TO_PARTITIONED = {
     ],
 }
 IS_VALUED = (
-    f'{S} *= (SELECT ROW("id", coalesce("at", (edited)), "body")::record FROM (SELECT "t"."id", "t"."at", "t"."body") '
-    'AS o ("id", "at", "body"))'
+    f'{S} *= (SELECT ROW("id", coalesce("at", (edited)), "body")::record '
+    'FROM (SELECT "t"."id", "t"."at", "t"."body") AS o ("id", "at", "body"))'
 )
 
 
@@ -330,7 +331,9 @@ def test_the_locks_of_an_exchange_share_what_its_wait_may_be() -> None:
         for timeout in ("50ms", "60s")
         for relation in (ORIGINAL, referring)
         for plan in [
-            cutover.plan_cut_over(spec(lock_timeout=timeout), snapshot(original=relation, partitioned=relation))
+            cutover.plan_cut_over(
+                spec(lock_timeout=timeout), snapshot(original=relation, partitioned=relation), date(2024, 1, 15)
+            )
         ]
     }
     told = {key: value.removeprefix("SET LOCAL lock_timeout = ") for key, value in waits.items()}

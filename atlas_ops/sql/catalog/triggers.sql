@@ -1,4 +1,4 @@
--- User triggers, those of the capture and its guards aside. A definition is CREATE TRIGGER name <head> ON table <tail>; the head is rebuilt from pg_trigger's bits (trigger.h)
+-- User triggers; those of the capture, its guards and the registry of keys are ours. A definition is CREATE TRIGGER name <head> ON table <tail>; the head is rebuilt from pg_trigger's bits (trigger.h)
 -- so that the tail is found by length, not by searching for ' ON ' in a text that may hold quoted names.
 SELECT g.tgname::text AS name,
        built.head AS head,
@@ -28,5 +28,5 @@ CROSS JOIN LATERAL (
            'CREATE ' || CASE WHEN g.tgconstraint <> 0 THEN 'CONSTRAINT ' ELSE '' END || 'TRIGGER ' || quote_ident(g.tgname) || ' '
              || built.head || ' ON ' || quote_ident(n.nspname) || '.' || quote_ident(t.relname) || ' ' AS prefix
 ) def
-WHERE g.tgrelid = %(oid)s AND NOT g.tgisinternal AND NOT starts_with(g.tgname::text, 'atlas_ops_')
+WHERE g.tgrelid = %(oid)s AND NOT g.tgisinternal AND g.tgname !~ '^(000_|zzz_)?atlas_ops_'
 ORDER BY g.tgname
