@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from atlas_ops import __version__, catalog, compare, cutover, demo, magic, migration, preflight, verify, views
-from atlas_ops.database import DEMO, Session, connect, session
+from atlas_ops.database import DEMO, Session, connect, identifier, session
 from atlas_ops.errors import AtlasError
 from atlas_ops.execute import execute
 from atlas_ops.migration import Part
@@ -104,6 +104,11 @@ class Run:
                 )
             found.append((spec, snapshot, original, migration.parts(spec, key.base_type, self.as_of)))
         return found
+
+    def names(self, number: int = 0) -> tuple[str, str]:
+        """The original and the partitioned table as SQL writes them now, of the first table or another: for queries of one's own."""
+        spec = self.migrated()[number][0]
+        return identifier(*spec.original_at), identifier(*spec.partitioned_at)
 
     def following(self) -> tuple[list[tuple[TableSpec, Snapshot]], views.Folded]:
         """The snapshots, and how each table that is kept in step stands: who is written, who follows, how far behind."""

@@ -7,7 +7,6 @@ from functools import cached_property
 
 from atlas_ops import charts, verify, views
 from atlas_ops.charts import Chart
-from atlas_ops.database import identifier
 from atlas_ops.migration import Part
 from atlas_ops.model import Relation, Snapshot
 from atlas_ops.plan import Plan, joined
@@ -142,11 +141,6 @@ class VerifyCounts(Run):
         return Table(
             ["table", "what follows", Column("keys in the log", "count"), "rows that differ and wait", "rows in no log", "verdict"], rows
         )  # fmt: skip
-
-    def names(self, number: int = 0) -> tuple[str, str]:
-        """The original and the partitioned table as SQL writes them now, of the first table or another: for queries of one's own."""
-        spec = self._migrated[number][0]
-        return identifier(*spec.original_at), identifier(*spec.partitioned_at)
 
     def plan_repair(self) -> views.PlanView:
         """Statements that make the parts that differ like the original again."""

@@ -265,34 +265,25 @@ def test_prepared_statements_functions_and_writers_that_wait_go_on_in_the_exchan
 def test_a_snapshot_that_misses_the_last_drain_does_not_meet_the_exchanged_table(
     following: Any, ops: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A REPEATABLE READ reader that took its snapshot just before the last drain, and now waits for the exchange itself."""
-    spec = ops.online(lock_timeout="30s")
+    """A REPEATABLE READ reader that took its snapshot just before the last drain, and reads the table only then."""
+    spec = ops.online()
     seen: list[int] = []
-    reader, holder = (psycopg.connect(following.conninfo) for _ in range(2))
+    reader = psycopg.connect(following.conninfo)
     reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-
-    def read() -> None:
-        seen.append(reader.execute("SELECT count(*) FROM note WHERE id = 101").fetchone()[0])
-        reader.commit()
 
     def prepare() -> None:
         ops.run(following, "INSERT INTO note VALUES (101, '2024-01-20')")
         reader.execute("SELECT 1")
-        holder.execute("SELECT 1 FROM note LIMIT 1")
+
+    def read() -> None:
+        time.sleep(0.3)  # the exchange is refused, and waits for this transaction to end
+        seen.append(reader.execute("SELECT count(*) FROM note WHERE id = 101").fetchone()[0])
+        reader.commit()
 
     reading = threading.Thread(target=read)
-
-    def let_them_meet() -> None:
-        wait_until(lambda: waiting_for(following) == ["AccessExclusiveLock"])
-        reading.start()
-        wait_until(lambda: len(waiting_for(following)) == 2)
-        holder.commit()
-
-    meeting = threading.Thread(target=let_them_meet)
-    Between(monkeypatch, after_1=prepare, after_2=meeting.start)
-    with reader, holder:
+    Between(monkeypatch, after_1=prepare, after_2=reading.start)
+    with reader:
         _, line, *_ = ops.cut_over(following, spec)
-        meeting.join()
         reading.join()
     assert seen == [1], "it was committed before the reader's snapshot"
     assert line.sqlstates == ("55P03",)
@@ -487,7 +478,7 @@ def test_older_transactions_are_waited_for_without_a_lock_named_and_given_up_in_
     """As a pg_dump has one for hours."""
     monkeypatch.setattr(exchange, "WAIT_S", 0.3)
     spec = ops.online()
-    plan = cutover.plan_cut_over(*ops.placed(following, spec))
+    plan = cutover.plan_cut_over(*ops.placed(following, spec), ops.as_of)
     said: list[str] = []
     with psycopg.connect(following.conninfo, application_name="nightly dump") as dump:
         dump.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -630,12 +621,12 @@ def test_a_run_killed_between_the_exchange_and_its_foreign_keys_is_completed_by_
     def only_the_exchange(plan: Any) -> Any:
         return replace(plan, steps=plan.steps[: 1 + next(at for at, step in enumerate(plan.steps) if step.exchange)])
 
-    ops.carry_out(following, only_the_exchange(cutover.plan_cut_over(*ops.placed(following, spec))))
+    ops.carry_out(following, only_the_exchange(cutover.plan_cut_over(*ops.placed(following, spec), ops.as_of)))
     ready = "SELECT ready FROM atlas_ops.partitioned_table WHERE partition_prefix = 'note'"
     assert {(validated, merged) for _, _, validated, merged in keys_of(ops, following)} == {(False, False)}
     assert ops.value(following, ready) is False, "no partition is made without its foreign keys"
     assert refused(following, "INSERT INTO note (id, at, author) VALUES (999, '2024-02-01', 99)") == "23503"
-    left = cutover.plan_cut_over(*ops.placed(following, spec))
+    left = cutover.plan_cut_over(*ops.placed(following, spec), ops.as_of)
     assert [step.name for step in left.steps][-1] == "foreign keys of public.note" and len(left.steps) == 7
     ops.cut_over(following, spec)
     assert {validated for _, _, validated, _ in keys_of(ops, following)} == {True} and ops.value(
@@ -646,7 +637,7 @@ def test_a_run_killed_between_the_exchange_and_its_foreign_keys_is_completed_by_
     ops.roll_back(following, spec)
     assert keys_of(ops, following) == [("note", key, True, False) for key in ("note_author_fkey", "note_topic_fkey")]
     # and back from half way
-    ops.carry_out(following, only_the_exchange(cutover.plan_cut_over(*ops.placed(following, spec))))
+    ops.carry_out(following, only_the_exchange(cutover.plan_cut_over(*ops.placed(following, spec), ops.as_of)))
     ops.roll_back(following, spec)
     assert keys_of(ops, following) == [("note", key, True, False) for key in ("note_author_fkey", "note_topic_fkey")]
     assert ops.in_step(following, spec) == 70
@@ -659,7 +650,7 @@ def test_side_by_side_the_application_moves_by_itself_and_can_move_back(followin
     stays, moves = (
         ops.online(cut_over="side_by_side", in_step=in_step) for in_step in ("to_partitioned", "to_original")
     )
-    assert cutover.plan_cut_over(*ops.placed(following, stays)).steps == ()
+    assert cutover.plan_cut_over(*ops.placed(following, stays), ops.as_of).steps == ()
     insert = "INSERT INTO {} (id, at, author) VALUES ({}, '2024-01-20', {})"
     hint = "Write to the table that the application uses; 06 Cut over exchanges the two."
     for wrong, right, way, spec in [

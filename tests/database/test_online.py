@@ -481,6 +481,7 @@ def whole_plan(closed: str, only: str) -> list[str]:
         "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1, vacuum_truncate = off)",
         f"REVOKE ALL ON TABLE {log} FROM {closed}",
         f"ALTER TABLE {log} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {log} REPLICA IDENTITY FULL",
         f"COMMENT ON TABLE {log} IS 'atlas_ops: keys of changed rows'",
         'CREATE FUNCTION "partitions"."note_capture"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = \'\' AS '
         f'$capture$ BEGIN IF TG_OP = \'INSERT\' THEN INSERT INTO {log} VALUES ("new"."id", "new"."at"); '
@@ -601,11 +602,20 @@ def test_a_second_drain_waits_for_the_first(following: Any, ops: Any) -> None:
             lines: list[Any] = []
             run = threading.Thread(target=lambda: lines.extend(ops.drain(following, spec)))
             run.start()
-            time.sleep(0.5)
+            deadline = time.monotonic() + 20
+            while not ops.value(following, WAITING) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.2)  # longer than its lock_timeout
         run.join()
     [line] = lines
     assert line.sqlstates and set(line.sqlstates) == {"55P03"}
     assert ops.in_step(following, spec) == 70
+
+
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+    "AND application_name LIKE 'atlas_ops%' AND wait_event_type = 'Lock'"
+)
 
 
 # What is refused
@@ -647,7 +657,7 @@ def test_a_plan_made_before_the_direction_was_turned_is_stopped_by_the_fence(fol
     ops.run(following, "UPDATE note SET body = 'changed' WHERE id = 5")
     stale = [
         cutover.plan_drain(*ops.placed(following, spec)),
-        cutover.plan_cut_over(*ops.placed(following, spec)),
+        cutover.plan_cut_over(*ops.placed(following, spec), ops.as_of),
         ops.plan(following, ops.online(until="2024-05-01")),
     ]
     ops.cut_over(following, spec)

@@ -263,7 +263,8 @@ def test_a_check_fires_when_it_should_and_only_then(place: Any, situation: str) 
 
 def test_an_unvalidated_foreign_key_is_red_where_a_partitioned_table_cannot_have_it(place: Any) -> None:
     prepared(place, Case(
-        "CREATE TABLE o (id int PRIMARY KEY); ALTER TABLE t ADD COLUMN o int; ALTER TABLE t ADD FOREIGN KEY (o) REFERENCES o NOT VALID", set()
+        "CREATE TABLE o (id int PRIMARY KEY); ALTER TABLE t ADD COLUMN o int; ALTER TABLE t ADD FOREIGN KEY (o) REFERENCES o NOT VALID", set(),
+        keys={"copy": "by_partition"},  # the online copy has no foreign key before the cut-over
     ))  # fmt: skip
     (told,) = (check for check in place.checks() if check.name == "unvalidated")
     assert told.severity is (WARN if place.database.version >= 18 else STOP)
