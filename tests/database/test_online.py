@@ -481,6 +481,7 @@ def whole_plan(closed: str, only: str) -> list[str]:
         "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_insert_threshold = -1, vacuum_truncate = off)",
         f"REVOKE ALL ON TABLE {log} FROM {closed}",
         f"ALTER TABLE {log} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {log} REPLICA IDENTITY FULL",
         f"COMMENT ON TABLE {log} IS 'atlas_ops: keys of changed rows'",
         'CREATE FUNCTION "partitions"."note_capture"() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = \'\' AS '
         f'$capture$ BEGIN IF TG_OP = \'INSERT\' THEN INSERT INTO {log} VALUES ("new"."id", "new"."at"); '
@@ -647,7 +648,7 @@ def test_a_plan_made_before_the_direction_was_turned_is_stopped_by_the_fence(fol
     ops.run(following, "UPDATE note SET body = 'changed' WHERE id = 5")
     stale = [
         cutover.plan_drain(*ops.placed(following, spec)),
-        cutover.plan_cut_over(*ops.placed(following, spec)),
+        ops.cut_over_plan(following, spec),
         ops.plan(following, ops.online(until="2024-05-01")),
     ]
     ops.cut_over(following, spec)
