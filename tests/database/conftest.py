@@ -174,7 +174,13 @@ class Operations:
 
     def cut_over(self, db: Any, spec: TableSpec) -> tuple[Line, ...]:
         """Without a red check, as 06 does it, and nothing left to do."""
-        return self._exchange(db, spec, lambda found, snapshot: cutover.plan_cut_over(found, snapshot, self.as_of))
+        return self._exchange(db, spec, self._cut_over)
+
+    def cut_over_plan(self, db: Any, spec: TableSpec) -> Plan:
+        return self._cut_over(*self.placed(db, spec))
+
+    def _cut_over(self, spec: TableSpec, snapshot: Snapshot) -> Plan:
+        return cutover.plan_cut_over(spec, snapshot, self.as_of)
 
     def roll_back(self, db: Any, spec: TableSpec) -> tuple[Line, ...]:
         """Without a red check, as 10 does it, and nothing left to do."""

@@ -657,7 +657,7 @@ def test_a_plan_made_before_the_direction_was_turned_is_stopped_by_the_fence(fol
     ops.run(following, "UPDATE note SET body = 'changed' WHERE id = 5")
     stale = [
         cutover.plan_drain(*ops.placed(following, spec)),
-        cutover.plan_cut_over(*ops.placed(following, spec), ops.as_of),
+        ops.cut_over_plan(following, spec),
         ops.plan(following, ops.online(until="2024-05-01")),
     ]
     ops.cut_over(following, spec)
