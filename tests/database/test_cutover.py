@@ -340,7 +340,7 @@ def test_two_rows_of_one_primary_key_bar_the_way_back_until_one_is_gone(
 
 CHILD = """
 import json, os, signal, sys
-from datetime import date
+from datetime import UTC, datetime
 from atlas_ops import catalog, cutover, database, exchange, execute, migration
 from atlas_ops.spec import tables_from
 conninfo, table, as_of, end, idle_ms = json.loads(sys.argv[1])
