@@ -1,6 +1,6 @@
 """What a capture costs the application, and whether it misses a key: one table for the choice of the trigger.
 
-    make bench-capture                                          # every variant, five rounds in turn, under ten minutes
+    make bench-capture                                          # every variant, eight runs in turn, under ten minutes
     python benchmarks/capture_cost.py --variants per_operation --runs 30
     python benchmarks/capture_cost.py --bin-dir /usr/lib/postgresql/15/bin --seconds 1 --runs 1
 
@@ -523,7 +523,7 @@ def main() -> None:
     """Try every variant, measure them in turn, print the table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seconds", type=float, default=0.5, help="of a run")
-    options.add_argument("--runs", type=int, default=10, help="of every variant, for INSERT and for UPDATE")
+    options.add_argument("--runs", type=int, default=8, help="of every variant, for INSERT and for UPDATE")
     options.add_argument("--variants", nargs="+", choices=[*VARIANTS], default=[*VARIANTS], metavar="NAME")
     options.add_argument("--bin-dir", type=Path, help="of another PostgreSQL, such as /usr/lib/postgresql/15/bin")
     asked = options.parse_args()
