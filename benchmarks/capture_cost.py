@@ -413,7 +413,7 @@ def rows(owner: psycopg.Connection[Any], table: str) -> set[tuple[str, str]]:
 def writing(cluster: Cluster, script: str) -> Iterator[subprocess.Popen[str]]:
     """Meanwhile four clients repeat `script`, each as fast as it can."""
     command = [
-        cluster.bin_dir / "pgbench",
+        str(cluster.bin_dir / "pgbench"),
         "--no-vacuum",
         "--client=4",
         "--jobs=2",
@@ -515,7 +515,7 @@ def build(cluster: Cluster) -> str:
 
 def spread(shares: Sequence[float]) -> str:
     """The median, and between what the middle half lies."""
-    low, middle, high = statistics.quantiles(shares, n=4) if len(shares) > 1 else [*shares * 3]
+    low, middle, high = statistics.quantiles(shares, n=4) if len(shares) > 1 else 3 * [shares[0]]
     return f"**{middle:.2f}** ({low:.2f} to {high:.2f})"
 
 
