@@ -1,6 +1,6 @@
 """What a capture costs the application, and whether it misses a key: one table for the choice of the trigger.
 
-    make bench-capture                                          # every variant, five rounds in turn, under ten minutes
+    make bench-capture                                          # every variant, eight runs in turn, under ten minutes
     python benchmarks/capture_cost.py --variants per_operation --runs 30
     python benchmarks/capture_cost.py --bin-dir /usr/lib/postgresql/15/bin --seconds 1 --runs 1
 
@@ -413,7 +413,7 @@ def rows(owner: psycopg.Connection[Any], table: str) -> set[tuple[str, str]]:
 def writing(cluster: Cluster, script: str) -> Iterator[subprocess.Popen[str]]:
     """Meanwhile four clients repeat `script`, each as fast as it can."""
     command = [
-        cluster.bin_dir / "pgbench",
+        str(cluster.bin_dir / "pgbench"),
         "--no-vacuum",
         "--client=4",
         "--jobs=2",
@@ -515,7 +515,7 @@ def build(cluster: Cluster) -> str:
 
 def spread(shares: Sequence[float]) -> str:
     """The median, and between what the middle half lies."""
-    low, middle, high = statistics.quantiles(shares, n=4) if len(shares) > 1 else [*shares * 3]
+    low, middle, high = statistics.quantiles(shares, n=4) if len(shares) > 1 else 3 * [shares[0]]
     return f"**{middle:.2f}** ({low:.2f} to {high:.2f})"
 
 
@@ -523,7 +523,7 @@ def main() -> None:
     """Try every variant, measure them in turn, print the table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seconds", type=float, default=0.5, help="of a run")
-    options.add_argument("--runs", type=int, default=10, help="of every variant, for INSERT and for UPDATE")
+    options.add_argument("--runs", type=int, default=8, help="of every variant, for INSERT and for UPDATE")
     options.add_argument("--variants", nargs="+", choices=[*VARIANTS], default=[*VARIANTS], metavar="NAME")
     options.add_argument("--bin-dir", type=Path, help="of another PostgreSQL, such as /usr/lib/postgresql/15/bin")
     asked = options.parse_args()
