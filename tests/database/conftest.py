@@ -51,6 +51,11 @@ FOLLOWED = (
     "INSERT INTO aside " + _KEYED,
     "CREATE TABLE valued (id int PRIMARY KEY, at timestamptz, edited timestamptz, body text)",
     "INSERT INTO valued " + _KEYED,
+    # as a host may have it: whatever is made from here on is open to everybody, unless it is closed
+    *(
+        f"ALTER DEFAULT PRIVILEGES GRANT ALL ON {kind} TO anon, authenticated, service_role"
+        for kind in ("TABLES", "FUNCTIONS", "SEQUENCES")
+    ),
 )
 
 
