@@ -231,13 +231,18 @@ class Miniature:
             ends = (bounds[number - 1], bounds[number]) if number else (bounds[0], bounds[-1])
             conn.execute(f"INSERT INTO mini.parked SELECT * FROM public.item WHERE {lies} ON CONFLICT DO NOTHING", ends)
             conn.execute("UPDATE mini.online_copy SET months_copied = %s", (number + 1,))
-            self.at("backfill: before COMMIT")
+            if number == 1:
+                self.at("backfill: January")
 
     # the drain
 
     def drain(self) -> None:
         with self.connect() as conn:
             self.patiently(lambda: self.drain_once(conn))
+
+    def drain_beside(self) -> None:
+        with self.connect() as other, suppress(psycopg.errors.LockNotAvailable):
+            self.drain_once(other)
 
     def drain_once(self, conn: psycopg.Connection[Any]) -> tuple[str, datetime]:
         """One pass over the whole log; returns its transaction and the moment after it."""

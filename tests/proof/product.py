@@ -37,17 +37,23 @@ def look(where: Session, spec: TableSpec) -> tuple[TableSpec, Snapshot]:
         return placed, catalog.snapshot(conn, placed, migration.names_needed(placed, AS_OF))
 
 
+def red(stage: str, spec: TableSpec, snapshot: Snapshot) -> list[str]:
+    """What stops the stage before it begins."""
+    if stage in {"drain", "abandon"}:
+        return []
+    if stage == "apply_migration":
+        checks = preflight.checks(spec, snapshot, AS_OF)
+    else:
+        checks = cutover.checks(spec, snapshot)
+    return [check.what for check in checks if check.severity is Severity.STOP]
+
+
 def run(conninfo: str, stage: str, keys: dict[str, Any] | None = None) -> dict[str, Any]:
     """Plan a stage from what is there, confirm its digest and execute it."""
     where = Session("proof", conninfo, stage)
     spec, snapshot = look(where, specification(**(keys or {})))
-    if stage == "apply_migration":
-        red = [check.what for check in preflight.checks(spec, snapshot, AS_OF) if check.severity is Severity.STOP]
-    elif stage in {"drain", "abandon"}:
-        red = []
-    else:
-        red = [check.what for check in cutover.checks(spec, snapshot) if check.severity is Severity.STOP]
-    assert not red, red
+    found = red(stage, spec, snapshot)
+    assert not found, found
     plan = STAGES[stage](spec, snapshot)
     if stage == "abandon" and not snapshot.online and not snapshot.registered:
         return {}
