@@ -24,6 +24,7 @@ from atlas_ops.model import (
     Comment,
     Constraint,
     Dependent,
+    Fact,
     Grant,
     Index,
     Installed,
@@ -38,6 +39,7 @@ from atlas_ops.model import (
     Relation,
     Server,
     Snapshot,
+    Statistics,
     Table,
     Taken,
     Transaction,
@@ -65,14 +67,16 @@ def reading(connection: psycopg.Connection, doing: str) -> Iterator[None]:
         raise translate(error, doing) from None
 
 
-def rows(connection: psycopg.Connection, name: str, kind: type[Row], /, **parameters: Any) -> tuple[Row, ...]:
-    """The rows of `sql/catalog/<name>.sql` as values of `kind`; arrays become tuples."""
+def rows(
+    connection: psycopg.Connection, name: str, kind: type[Row], /, folder: str = "catalog", **parameters: Any
+) -> tuple[Row, ...]:
+    """The rows of `sql/<folder>/<name>.sql` as values of `kind`; arrays become tuples."""
 
     def frozen(**fields: Any) -> Row:
         return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
 
     with connection.cursor(row_factory=lambda cursor: _named(cursor, frozen)) as cursor:
-        return tuple(cursor.execute(sqlfile.text("catalog", name), parameters or None).fetchall())
+        return tuple(cursor.execute(sqlfile.text(folder, name), parameters or None).fetchall())
 
 
 def _named(cursor: psycopg.Cursor[Any], make: Any) -> Any:
@@ -103,6 +107,7 @@ def relation(connection: psycopg.Connection, schema: str, name: str) -> Relation
         columns=rows(connection, "columns", Column, oid=oid),
         constraints=rows(connection, "constraints", Constraint, oid=oid),
         indexes=rows(connection, "indexes", Index, oid=oid),
+        statistics=rows(connection, "statistics", Statistics, oid=oid),
         triggers=rows(connection, "triggers", Trigger, oid=oid),
         policies=rows(connection, "policies", Policy, oid=oid),
         grants=rows(connection, "grants", Grant, oid=oid),
@@ -113,6 +118,21 @@ def relation(connection: psycopg.Connection, schema: str, name: str) -> Relation
         comments=rows(connection, "comments", Comment, oid=oid),
         materialized_views=tuple(found for found in materialized if found is not None),
     )
+
+
+def ledger(connection: psycopg.Connection, schema: str, name: str) -> tuple[Fact, ...]:
+    """Every property of a table and of all that hangs on it, in one snapshot; empty where there is no such table.
+
+    Raises AtlasError where a read fails.
+    """
+    with reading(connection, f"Reading every property of {schema}.{name}"):
+        tables = rows(connection, "table", Table, schema=schema, name=name)
+        return tuple(
+            fact
+            for table in tables
+            for part in sqlfile.names("ledger")
+            for fact in rows(connection, part, Fact, folder="ledger", oid=table.oid)
+        )
 
 
 def references(connection: psycopg.Connection, spec: TableSpec) -> tuple[Reference, ...]:

@@ -122,6 +122,7 @@ def plan_cut_over(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
     """The exchange, and what is checked after it; only what is missing. `checks` must have passed: this decides how, not whether."""
     state, original, partitioned = _found(spec, snapshot)
     steps: list[Step] = []
+    last: tuple[Step, ...] = ()
     after = spec
     if state.authority == ORIGINAL and wants_partitioned(spec):
         renames = spec.cut_over == "swap"
@@ -132,6 +133,8 @@ def plan_cut_over(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
         steps.append(_Exchange(spec, after, snapshot, too).cut_over())
         steps += _referring(original) if renames else ()
         missing = _foreign_keys(original)
+        names = {own: theirs for own, theirs, _ in repoint.index_names(spec, original)}
+        last = repoint.comments(spec, original, partitioned, names, [fk.name for fk in missing]) if renames else ()
     else:
         have = {constraint.name for constraint in partitioned.constraints}
         missing = [fk for fk in _kept(state) if fk.name not in have] if state.authority == PARTITIONED else []
@@ -139,7 +142,7 @@ def plan_cut_over(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
             steps += [*incoming.after_cut_over(spec, original), *repoint.after_exchange(spec, original, partitioned)]
     if missing:
         steps += _finish_foreign_keys(after, snapshot, missing)
-    return plan_for(CUT_OVER, spec, snapshot.server, steps, workers=spec.workers)
+    return plan_for(CUT_OVER, spec, snapshot.server, [*steps, *last], workers=spec.workers)
 
 
 def plan_roll_back(spec: TableSpec, snapshot: Snapshot) -> Plan:

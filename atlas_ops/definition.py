@@ -54,20 +54,41 @@ def fit(identifier: str) -> str:
 class IndexPlan:
     """An index of the partitioned table: `suffix` completes the name on whichever table it is made.
 
-    A `constraint` is the text after ADD CONSTRAINT name; otherwise `tail` is the index definition from USING on.
+    A `constraint` is the text after ADD CONSTRAINT name; otherwise `tail` is the index definition from USING on. `of`: the index of the
+    original that it stands for, or empty.
     """
 
     suffix: str
     constraint: str = ""
     tail: str = ""
     unique: bool = False
+    of: str = ""
+    tablespace: str | None = None
+    column_settings: tuple[str, ...] = ()
 
     def name_on(self, table: str) -> str:
         """The name on that table, at most 63 bytes."""
         return fit(f"{table}_{self.suffix}")
 
-    def statement(self, schema: str, table: str, named_after: str | None = None) -> str:
+    def statements(self, schema: str, table: str, named_after: str | None = None) -> list[str]:
         """The DDL that makes it on `schema.table`; `named_after`: the name the table will have once it is renamed."""
+        made = self._statement(schema, table, named_after)
+        at = name(schema, self.name_on(named_after or table))
+        settings = [
+            text(sql.SQL("ALTER INDEX {} ALTER COLUMN {}").format(at, raw(one))) for one in self.column_settings
+        ]
+        if not self.tablespace:
+            return [made, *settings]
+        # ahead of what may follow it (WHERE, DEFERRABLE) the clause has no place that could be told from the printed definition
+        default = "SET LOCAL default_tablespace = {}"
+        return [
+            text(sql.SQL(default).format(name(self.tablespace))),
+            made,
+            text(sql.SQL(default).format(raw("DEFAULT"))),
+            *settings,
+        ]
+
+    def _statement(self, schema: str, table: str, named_after: str | None) -> str:
         own = sql.Identifier(self.name_on(named_after or table))
         if self.constraint:
             return text(
@@ -85,25 +106,32 @@ def index_plans(original: Relation, key: str, wanted: Sequence[Sequence[str]]) -
     plans: list[IndexPlan] = []
     used: set[str] = set()
 
-    def add(columns: Sequence[str], ending: str, constraint: str = "", tail: str = "", unique: bool = False) -> None:
+    made = {index.name: index for index in original.indexes}
+
+    def add(
+        columns: Sequence[str], ending: str, constraint: str = "", tail: str = "", unique: bool = False, of: str = ""
+    ) -> None:
         stem = suffix = "_".join([*columns, ending]) if ending != "pkey" else ending
         number = 0
         while suffix in used:
             number += 1
             suffix = f"{stem}{number}"
         used.add(suffix)
-        plans.append(IndexPlan(suffix, constraint, tail, unique))
+        was = made.get(of)
+        settings = was.column_settings if was else ()
+        plans.append(IndexPlan(suffix, constraint, tail, unique, of, was.tablespace if was else None, settings))
 
     for constraint in original.constraints:
         if constraint.kind in "pu":
-            definition = _with_key(constraint.definition, constraint.columns, key)
-            add(constraint.columns, "pkey" if constraint.kind == "p" else "key", constraint=definition)
+            definition = with_key(constraint.definition, constraint.columns, key)
+            ending = "pkey" if constraint.kind == "p" else "key"
+            add(constraint.columns, ending, constraint=definition, of=constraint.name)
     have: set[tuple[tuple[str, ...], str]] = set()
     for index in original.indexes:
         if index.constraint or not index.valid:
             continue
-        tail = _with_key(index.tail, index.columns, key) if index.unique else index.tail
-        add(index.columns, "key_idx" if index.unique else "idx", tail=tail, unique=index.unique)
+        tail = with_key(index.tail, index.columns, key) if index.unique else index.tail
+        add(index.columns, "key_idx" if index.unique else "idx", tail=tail, unique=index.unique, of=index.name)
         have.add((index.columns, _unquoted(index.tail)))
     for columns in wanted:
         tail = text(sql.SQL("USING btree ({})").format(names(columns)))
@@ -112,7 +140,7 @@ def index_plans(original: Relation, key: str, wanted: Sequence[Sequence[str]]) -
     return tuple(plans)
 
 
-def _with_key(definition: str, columns: Sequence[str], key: str) -> str:
+def with_key(definition: str, columns: Sequence[str], key: str) -> str:
     """A unique definition as PostgreSQL prints it, with the partition key as its last column where it does not hold it yet.
 
     What follows the columns (INCLUDE, NULLS NOT DISTINCT, DEFERRABLE) stays. The list is found by its columns' names; where it holds
@@ -142,28 +170,69 @@ def plainly(*parts: str) -> str:
     return ".".join(part if PLAIN.fullmatch(part) else text(name(part)) for part in parts)
 
 
-def like(schema: str, table: str, model_schema: str, model: str, storage_parameters: Sequence[str] = ()) -> str:
-    """CREATE TABLE like another one, without indexes and identity: a table that can become its partition."""
-    options = raw(f" WITH ({', '.join(storage_parameters)})") if storage_parameters else sql.SQL("")
+def like(schema: str, table: str, model_schema: str, model: str, original: Relation) -> str:
+    """CREATE TABLE like `model`, without indexes, statistics and identity: a table that can become a partition. Storage as of the original."""
+    parameters = original.table.storage_parameters
+    options = raw(f" WITH ({', '.join(parameters)})") if parameters else sql.SQL("")
     return text(
         sql.SQL(
             "CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE "
-            "INCLUDING COMPRESSION INCLUDING STATISTICS){}"
-        ).format(name(schema, table), name(model_schema, model), options)
+            "INCLUDING COMPRESSION){}{}"
+        ).format(name(schema, table), name(model_schema, model), options, _tablespace(original))
     )
+
+
+def _tablespace(original: Relation) -> sql.Composable:
+    where = original.table.tablespace
+    return sql.SQL(" TABLESPACE {}").format(name(where)) if where else sql.SQL("")
 
 
 def like_partitioned(schema: str, table: str, original: Relation, key: str) -> str:
     """CREATE TABLE ... PARTITION BY RANGE with everything LIKE can take over.
 
-    Indexes come separately, with the key added, and so do identities: their sequences would take the names of the original's.
+    Indexes come separately, with the key added, statistics with their targets, and identities: their sequences would take the names of
+    the original's.
     """
     source = original.table
     return text(
         sql.SQL(
-            "CREATE TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY) PARTITION BY RANGE ({})"
-        ).format(name(schema, table), name(source.schema, source.name), name(key))
+            "CREATE TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY EXCLUDING STATISTICS) "
+            "PARTITION BY RANGE ({}){}"
+        ).format(name(schema, table), name(source.schema, source.name), name(key), _tablespace(original))
     )
+
+
+def column_settings(schema: str, table: str, original: Relation) -> list[str]:
+    """Statistics targets and options of columns, which LIKE leaves out."""
+    at = name(schema, table)
+    return [
+        text(sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET {}").format(at, name(column.name), raw(setting)))
+        for column in original.columns
+        for setting in (
+            *([f"STATISTICS {column.statistics_target}"] if column.statistics_target is not None else []),
+            *([f"({', '.join(column.options)})"] if column.options else []),
+        )
+    ]
+
+
+def statistics(schema: str, table: str, original: Relation, named_after: str, role: str) -> list[str]:
+    """Extended statistics, with their targets, owners and comments. LIKE would name them by itself, and leave their targets out.
+
+    `role`: who runs this, and owns what it makes.
+    """
+    statements = []
+    for made in original.statistics:
+        at = name(schema, fit(f"{named_after}_{made.name}"))
+        kinds = raw(f" ({', '.join(made.kinds)})" if made.kinds else "")
+        create = sql.SQL("CREATE STATISTICS {}{} ON {} FROM {}")
+        statements.append(text(create.format(at, kinds, raw(made.columns), name(schema, table))))
+        if made.target is not None:
+            statements.append(text(sql.SQL("ALTER STATISTICS {} SET STATISTICS {}").format(at, raw(str(made.target)))))
+        if made.comment is not None:
+            statements.append(text(sql.SQL("COMMENT ON STATISTICS {} IS {}").format(at, sql.Literal(made.comment))))
+        if made.owner != role:
+            statements.append(text(sql.SQL("ALTER STATISTICS {} OWNER TO {}").format(at, name(made.owner))))
+    return statements
 
 
 def identities(schema: str, table: str, original: Relation, named_after: str) -> list[str]:
@@ -205,12 +274,16 @@ def _roles(roles: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join([sql.SQL("PUBLIC"), *(sql.Identifier(role) for role in roles)])
 
 
-def replica_identity(schema: str, table: str, original: Relation) -> list[str]:
-    """FULL and NOTHING are carried over; it is not inherited by partitions. DEFAULT needs no statement."""
-    kind = {"f": "FULL", "n": "NOTHING"}.get(original.table.replica_identity)
-    return (
-        [text(sql.SQL("ALTER TABLE {} REPLICA IDENTITY {}").format(name(schema, table), sql.SQL(kind)))] if kind else []
-    )
+def replica_identity(
+    schema: str, table: str, original: Relation, indexes: Sequence[IndexPlan], named_after: str | None = None
+) -> list[str]:
+    """What identifies a row to a subscriber, once the indexes are there; partitions do not inherit it. DEFAULT needs no statement."""
+    kind: sql.Composable | None = {"f": sql.SQL("FULL"), "n": sql.SQL("NOTHING")}.get(original.table.replica_identity)
+    by = next((index.name for index in original.indexes if index.replica_identity), None)
+    for plan in indexes:
+        if by is not None and plan.of == by:
+            kind = sql.SQL("USING INDEX {}").format(name(plan.name_on(named_after or table)))
+    return [text(sql.SQL("ALTER TABLE {} REPLICA IDENTITY {}").format(name(schema, table), kind))] if kind else []
 
 
 def foreign_keys(schema: str, table: str, original: Relation) -> list[str]:

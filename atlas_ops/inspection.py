@@ -304,21 +304,17 @@ class _Inspection:
 
     def _make(self, period: Period) -> list[str]:
         """The DDL of a missing partition, closed before it is attached."""
-        key, original, table = (
-            self.relation.column(self.spec.partition_key),
-            self.snapshot.original,
-            self.relation.table,
-        )
+        key, table = self.relation.column(self.spec.partition_key), self.relation.table
         if key is None:
             return []
         at = (self.spec.partition_schema, self.spec.partition_name(period))
-        storage = original.table.storage_parameters if original else ()
         lower, upper = (sql.Literal(bounds.literal(edge, key.base_type)) for edge in (period.lower, period.upper))
         attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})")
         return [
-            definition.like(*at, table.schema, table.name, storage),
+            definition.like(*at, table.schema, table.name, self.snapshot.original or self.relation),
             *definition.closing(*at, self.snapshot.closed_to),
-            *definition.replica_identity(*at, self.relation),
+            *definition.column_settings(*at, self.relation),
+            *definition.replica_identity(*at, self.relation, ()),
             text(sql.SQL("ALTER TABLE {} OWNER TO {}").format(name(*at), name(table.owner))),
             text(attach.format(raw(self.target), name(*at), lower, upper)),
         ]

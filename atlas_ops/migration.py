@@ -558,10 +558,13 @@ class _Builder:
         statements.append(definition.like_partitioned(*at, original, spec.partition_key))
         statements += definition.identities(*at, original, spec.partitioned_name)
         statements += definition.closing(*at, self.snapshot.closed_to)[:1]
-        statements += [index.statement(*at, named_after=spec.partitioned_name) for index in self.indexes]
+        for index in self.indexes:
+            statements += index.statements(*at, named_after=spec.partitioned_name)
+        statements += definition.column_settings(*at, original)
+        statements += definition.statistics(*at, original, spec.partitioned_name, self.snapshot.server.role)
         statements += definition.policies(*at, original)
         statements += more
-        statements += definition.replica_identity(*at, original)
+        statements += definition.replica_identity(*at, original, self.indexes, spec.partitioned_name)
         statements += definition.comment(*at, original.table.comment)
         statements += self._rename()
         # the owner first: a grant to the role that runs this would merge with its ownership
@@ -718,9 +721,10 @@ class _Builder:
         """The table of a part. With rows to come and a bound: a CHECK that spares ATTACH its scan."""
         spec, schema = self.spec, self.spec.partition_schema
         model = (spec.schema, spec.name) if not part.attachable else (spec.partitioned_schema, spec.partitioned_name)
-        statements = [definition.like(schema, part.table, *model, self.original.table.storage_parameters)]
+        statements = [definition.like(schema, part.table, *model, self.original)]
         statements += definition.closing(schema, part.table, self.snapshot.closed_to)
-        statements += definition.replica_identity(schema, part.table, self.original)
+        statements += definition.column_settings(schema, part.table, self.original)
+        statements += definition.statistics(schema, part.table, self.original, part.table, self.snapshot.server.role)
         statements += self._owner(schema, part.table)
         if part.attachable and not empty:
             statements.append(
@@ -733,14 +737,12 @@ class _Builder:
         return statements
 
     def _indexes(self, part: Part) -> list[str]:
-        if part.attachable:
-            return [index.statement(self.spec.partition_schema, part.table) for index in self.indexes]
         key = self.original.primary_key
-        return (
-            [IndexPlan("pkey", constraint=key.definition).statement(self.spec.partition_schema, part.table)]
-            if key
-            else []
-        )
+        aside = [IndexPlan("pkey", constraint=key.definition, of=key.name)] if key else []
+        indexes = self.indexes if part.attachable else aside
+        at = self.spec.partition_schema, part.table
+        made = [statement for index in indexes for statement in index.statements(*at)]
+        return [*made, *definition.replica_identity(*at, self.original, indexes)]
 
     def _insert(self, part: Part) -> str:
         columns = [column.name for column in definition.insertable(self.original)]

@@ -83,6 +83,8 @@ class Column:
     sequence: str | None  # the sequence that the column owns, qualified and quoted
     default_sequence: str | None  # the sequence its default calls, whoever owns it
     identity_options: str = ""  # of an identity's sequence, as ADD GENERATED takes them
+    statistics_target: int | None = None
+    options: tuple[str, ...] = ()  # as SET (...) takes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,22 @@ class Index:
     replica_identity: bool
     clustered: bool
     constraint: str | None
+    tablespace: str | None
+    column_settings: tuple[str, ...]  # of its expressions, as ALTER INDEX ... ALTER COLUMN takes them
     bytes: int
     scans: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Extended statistics; `sql/catalog/statistics.sql`."""
+
+    name: str
+    kinds: tuple[str, ...]  # empty: those of an expression alone
+    columns: str  # what follows ON, as PostgreSQL prints it
+    target: int | None
+    owner: str
+    comment: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +263,16 @@ class Comment:
 
 
 @dataclass(frozen=True, slots=True)
+class Fact:
+    """One property of a table or of something that hangs on it, as PostgreSQL prints it: a row of a file in `sql/ledger`."""
+
+    kind: str  # table, column, index, foreign key, trigger, policy, privilege, ...
+    name: str  # of the column, index, ...; of the role for a privilege; empty for the table itself
+    aspect: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Partition:
     """A table of a partition set, attached or standing beside it; `sql/catalog/partitions.sql`."""
 
@@ -372,6 +398,7 @@ class Relation:
     columns: tuple[Column, ...]
     constraints: tuple[Constraint, ...] = ()
     indexes: tuple[Index, ...] = ()
+    statistics: tuple[Statistics, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     policies: tuple[Policy, ...] = ()
     grants: tuple[Grant, ...] = ()

@@ -414,11 +414,13 @@ def _relations(spec: TableSpec, original: Relation, version: int) -> Iterator[Ch
             "Made on the copy too; each attached partition takes ACCESS EXCLUSIVE on the referenced table for a few milliseconds.",
         )  # fmt: skip
     unvalidated = [constraint.name for constraint in original.constraints if not constraint.validated]
-    refused = version < UNVALIDATED_SINCE and any(not fk.validated for fk in outgoing)
+    checks = any(constraint.kind == "c" and not constraint.validated for constraint in original.constraints)
+    refused = checks or (version < UNVALIDATED_SINCE and any(not fk.validated for fk in outgoing))
     if unvalidated:
         yield _check(
             Severity.STOP if refused else Severity.WARN, spec, "unvalidated", f"Not validated on the original: {', '.join(unvalidated)}.",
-            "The copy checks every row against every CHECK, and before PostgreSQL 18 a partitioned table cannot carry an unvalidated foreign key.",
+            "The copy checks every row against every CHECK: one that does not satisfy it would stop the copy half-way. And before PostgreSQL 18 a "
+            "partitioned table cannot carry an unvalidated foreign key.",
             "Validate them first.",
             "\n".join(f"ALTER TABLE {spec.table} VALIDATE CONSTRAINT {text(name(one))};" for one in unvalidated),
         )  # fmt: skip

@@ -18,7 +18,7 @@ Statistics objects stay where they are: LIKE made equivalents with the copy, und
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from psycopg import sql
@@ -109,18 +109,7 @@ def after_exchange(spec: TableSpec, left: Relation, in_use: Relation) -> tuple[S
         for new in in_use.materialized_views:
             if new.table.comment == _successor_of(binding):
                 steps += [_filled(binding, old, new, in_use), _exchanged(binding, old, new)]
-    comments = [_comment(in_use, comment) for comment in left.comments if _wants(in_use, comment)]
-    if comments:
-        steps.append(
-            Step(
-                name=f"comments of {plainly(spec.schema, spec.name)}",
-                statements=tuple(comments),
-                lock="SHARE UPDATE EXCLUSIVE",
-                on=plainly(spec.schema, spec.name),
-                why="Comments on constraints, indexes, triggers and policies belong to those of the other table; tools read some of them.",
-            )
-        )
-    return tuple(steps)
+    return (*steps, *comments(spec, left, in_use))
 
 
 def handed_over(spec: TableSpec, leaving: Relation, coming: Relation) -> list[str]:
@@ -337,14 +326,14 @@ def _indexes_taken(spec: TableSpec, original: Relation, partitioned: Relation) -
     have = {index.name: index.columns for index in partitioned.indexes}
     return [
         _renamed(spec, own, theirs)
-        for own, theirs, columns in _index_names(spec, original)
+        for own, theirs, columns in index_names(spec, original)
         if own != theirs and have.get(own) == columns
     ]
 
 
 def _indexes_returned(spec: TableSpec, original: Relation, partitioned: Relation) -> list[str]:
     """They get their own names back, and no name stays that an index of the original brings along."""
-    own = {theirs: own for own, theirs, _ in _index_names(spec, original)}
+    own = {theirs: own for own, theirs, _ in index_names(spec, original)}
     coming = {index.name for index in original.indexes}
     return [
         _renamed(spec, index.name, own.get(index.name, fit(f"{spec.partitioned_name}_{index.name}")))
@@ -357,17 +346,18 @@ def _renamed(spec: TableSpec, now: str, then: str) -> str:
     return text(sql.SQL("ALTER INDEX {} RENAME TO {}").format(name(spec.schema, now), name(then)))
 
 
-def _index_names(spec: TableSpec, original: Relation) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def index_names(spec: TableSpec, original: Relation) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """(name on the partitioned table, name on the original, columns on the former), in the order of `definition.index_plans`.
 
     Indexes that the specification wants come last there, and have no counterpart.
     """
     key = spec.partition_key
-    named = [(made.name, made.columns, True) for made in original.constraints if made.kind in "pu"]
-    named += [(made.name, made.columns, made.unique) for made in original.indexes if not made.constraint and made.valid]
-    plans = definition.index_plans(original, key, spec.indexes)
-    for plan, (theirs, columns, unique) in zip(plans, named, strict=False):
-        yield plan.name_on(spec.partitioned_name), theirs, (*columns, key) if unique and key not in columns else columns
+    made = {index.name: (index.columns, index.unique) for index in original.indexes}
+    for plan in definition.index_plans(original, key, spec.indexes):
+        if plan.of:
+            columns, unique = made[plan.of]
+            own = plan.name_on(spec.partitioned_name)
+            yield own, plan.of, (*columns, key) if unique and key not in columns else columns
 
 
 # -- materialized views
@@ -475,24 +465,43 @@ def _exchanged(binding: Binding, old: Relation, new: Relation) -> Step:
 # -- comments
 
 
-def _wants(in_use: Relation, comment: Comment) -> bool:
+def comments(
+    spec: TableSpec, left: Relation, in_use: Relation, names: Mapping[str, str] | None = None, keys: Sequence[str] = ()
+) -> tuple[Step, ...]:
+    """The comments that the table in use lacks. Ahead of an exchange: `names`, that its indexes will have by then, by those they have now;
+    `keys`, foreign keys that it will have."""
+    names = names or {}
+    wanted = [_comment(spec, comment) for comment in left.comments if _wants(in_use, comment, names, keys)]
+    if not wanted:
+        return ()
+    return (
+        Step(
+            name=f"comments of {plainly(spec.schema, spec.name)}",
+            statements=tuple(wanted),
+            lock="SHARE UPDATE EXCLUSIVE",
+            on=plainly(spec.schema, spec.name),
+            why="Comments on constraints, indexes, triggers and policies belong to those of the other table; tools read some of them.",
+        ),
+    )
+
+
+def _wants(in_use: Relation, comment: Comment, names: Mapping[str, str], keys: Sequence[str]) -> bool:
     """The table in use has such an object, and no comment on it."""
     objects = {
-        "CONSTRAINT": [constraint.name for constraint in in_use.constraints],
-        "INDEX": [index.name for index in in_use.indexes],
+        "CONSTRAINT": [*(names.get(constraint.name, constraint.name) for constraint in in_use.constraints), *keys],
+        "INDEX": [names.get(index.name, index.name) for index in in_use.indexes],
         "TRIGGER": [trigger.name for trigger in in_use.triggers],
         "POLICY": [policy.name for policy in in_use.policies],
     }
-    had = {(other.kind, other.name) for other in in_use.comments}
+    had = {(other.kind, names.get(other.name, other.name)) for other in in_use.comments}
     return comment.name in objects[comment.kind] and (comment.kind, comment.name) not in had
 
 
-def _comment(in_use: Relation, comment: Comment) -> str:
-    table = in_use.table
+def _comment(spec: TableSpec, comment: Comment) -> str:
     on = (
-        name(table.schema, comment.name)
+        name(spec.schema, comment.name)
         if comment.kind == "INDEX"
-        else sql.SQL("{} ON {}").format(name(comment.name), name(table.schema, table.name))
+        else sql.SQL("{} ON {}").format(name(comment.name), name(spec.schema, spec.name))
     )
     return text(sql.SQL("COMMENT ON {} {} IS {}").format(raw(comment.kind), on, sql.Literal(comment.content)))
 
@@ -614,6 +623,13 @@ def _check_publication(spec: TableSpec, publication: Publication) -> Iterator[Ch
             Severity.STOP, spec.name, "publication", f"This role does not own publication {publication.name}.",
             "The table in use must join it, and the other one leave it, in the same transaction.",
             "Connect as its owner, or set publications: leave.",
+        )  # fmt: skip
+    elif (publication.columns or publication.row_filter) and not publication.via_root:
+        yield Check(
+            Severity.STOP, spec.name, "publication", f"Publication {publication.name} has a row filter or a column list for {table}.",
+            "Of a partitioned table it can have neither, unless it publishes through the root: the exchange would be refused.",
+            "Set it now; it changes nothing for tables without partitions. Subscribers go on seeing one table.",
+            f"ALTER PUBLICATION {text(name(publication.name))} SET (publish_via_partition_root = true);",
         )  # fmt: skip
 
 

@@ -114,7 +114,7 @@ def make_steps(spec: TableSpec, snapshot: Snapshot, as_of: date) -> list[Step]:
                 *definition.closed_schema(SCHEMA, snapshot.closed_to),
                 *definition.closed_schema(PARTITIONS, snapshot.closed_to),
                 *(_marked(schema) for schema in (SCHEMA, PARTITIONS)),
-                definition.like(SCHEMA, spec.name, *spec.original_at, original.table.storage_parameters),
+                definition.like(SCHEMA, spec.name, *spec.original_at, original),
                 *definition.closing(SCHEMA, spec.name, snapshot.closed_to),
                 *_own_numbers(spec, original),
                 _sample(spec, original, rows, as_of),
@@ -230,7 +230,7 @@ def _indexed(spec: TableSpec, original: Relation) -> Iterable[str]:
         if index.valid and not index.constraint:
             unique = sql.SQL("UNIQUE " if index.unique else "")
             yield text(sql.SQL("CREATE {}INDEX {} ON {} {}").format(unique, name(index.name), at, raw(index.tail)))
-    yield from definition.replica_identity(SCHEMA, spec.name, original)
+    yield from definition.replica_identity(SCHEMA, spec.name, original, ())
     yield from _after_the_rows(spec, original)
     yield text(sql.SQL("ANALYZE {}").format(at))
 

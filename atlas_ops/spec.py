@@ -193,6 +193,7 @@ def _parse_size(value: object) -> object:
 
 
 _Size = Annotated[Text, BeforeValidator(_parse_size), Field(json_schema_extra={"pattern": f"^{_SIZE}$"})]
+_Waiver = Annotated[Text, Field(min_length=1, max_length=300)]
 _LOCK = ("1ms", "60s")
 _STATEMENT = ("1s", "20d")
 _PAUSE = ("0ms", "60s")
@@ -360,6 +361,12 @@ class TableSpec:
         description="refuse, registry or composite: foreign keys of other tables that refer to the table stop the cut-over, "
         "or refer to a closed table of its keys, or get the partition key as a further column",
         examples=["registry"],
+    )
+    waive: Annotated[tuple[_Waiver, ...], Field(max_length=1000)] = Field(
+        default=(),
+        description="a list of what may differ between the table and the partitioned table, as the ledger names it: "
+        "'kind name: property', or 'kind name' for all of it",
+        examples=[["index messages_old_idx", "table: of type"]],
     )
 
     @property

@@ -31,7 +31,7 @@ def key(kind: str, definition: str, *columns: str, deferrable: bool = False) -> 
 
 
 def index(tail: str, *columns: str, **fields: Any) -> Index:
-    made = Index("i", tail, columns, False, False, True, False, False, None, 8192, 0)
+    made = Index("i", tail, columns, False, False, True, False, False, None, None, (), 8192, 0)
     return replace(made, **fields)
 
 
@@ -64,9 +64,9 @@ def trigger(**fields: Any) -> Trigger:
 )
 def test_the_primary_key_gets_the_partition_key_once_and_keeps_the_rest(constraint: Constraint, made: str) -> None:
     [plan] = index_plans(table(constraints=(constraint,)), "created_at", [])
-    assert plan == IndexPlan("pkey", constraint=made)
-    assert plan.statement("s", "t") == f'ALTER TABLE "s"."t" ADD CONSTRAINT "t_pkey" {made}'
-    assert '"later_pkey"' in plan.statement("s", "t", named_after="later")
+    assert plan == IndexPlan("pkey", constraint=made, of=constraint.name)
+    assert plan.statements("s", "t") == [f'ALTER TABLE "s"."t" ADD CONSTRAINT "t_pkey" {made}']
+    assert '"later_pkey"' in plan.statements("s", "t", named_after="later")[0]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,8 @@ def test_a_unique_constraint_gets_the_partition_key(constraint: Constraint, made
 )
 def test_a_unique_index_gets_the_partition_key(tail: str, columns: list[str], made: str) -> None:
     [plan] = index_plans(table(indexes=(index(tail, *columns, unique=True),)), "at", [])
-    assert plan.statement("s", "t").startswith('CREATE UNIQUE INDEX "t_') and plan.statement("s", "t").endswith(made)
+    [statement] = plan.statements("s", "t")
+    assert statement.startswith('CREATE UNIQUE INDEX "t_') and statement.endswith(made)
 
 
 TAILS = [
@@ -113,7 +114,7 @@ TAILS = [
 @pytest.mark.parametrize(("tail", "columns"), TAILS)
 def test_the_tail_of_an_index_is_kept_word_for_word(tail: str, columns: list[str]) -> None:
     [plan] = index_plans(table(indexes=(index(tail, *columns),)), "created_at", [])
-    assert plan.statement("s", "t") == f'CREATE INDEX "t_{"_".join(columns)}_idx" ON "s"."t" {tail}'
+    assert plan.statements("s", "t") == [f'CREATE INDEX "t_{"_".join(columns)}_idx" ON "s"."t" {tail}']
 
 
 def test_names_that_would_be_twins_are_numbered() -> None:
@@ -221,7 +222,7 @@ def test_a_constraint_trigger_stays_one() -> None:
 @pytest.mark.parametrize(("identity", "words"), [("f", "FULL"), ("n", "NOTHING"), ("d", None), ("i", None)])
 def test_full_and_no_replica_identity_are_carried(identity: str, words: str | None) -> None:
     expected = [f'ALTER TABLE "s"."t" REPLICA IDENTITY {words}'] if words else []
-    assert definition.replica_identity("s", "t", table(replica_identity=identity)) == expected
+    assert definition.replica_identity("s", "t", table(replica_identity=identity), ()) == expected
 
 
 def test_an_identity_gets_a_sequence_of_its_own_named_after_the_later_name() -> None:

@@ -36,7 +36,9 @@ def binding(kind: str, name: str = "x", member: str = "", definition: str = "", 
 
 
 def index(name: str, *columns: str, **fields: Any) -> Index:
-    made = Index(name, f"USING btree ({', '.join(columns)})", columns, False, False, True, False, False, None, 0, 0)
+    made = Index(
+        name, f"USING btree ({', '.join(columns)})", columns, False, False, True, False, False, None, None, (), 0, 0
+    )
     return replace(made, **fields)
 
 

@@ -26,7 +26,7 @@ def column(name: str, kind: str = "int4", **more: Any) -> Column:
 
 
 def index(*columns: str, primary: bool = False) -> Index:
-    return Index("_".join(columns), "USING btree", columns, True, primary, True, False, False, None, 0, 0)
+    return Index("_".join(columns), "USING btree", columns, True, primary, True, False, False, None, None, (), 0, 0)
 
 
 def table(*columns: Column, key: tuple[str, ...] = ("id",), unique: tuple[tuple[str, ...], ...] = ()) -> Relation:

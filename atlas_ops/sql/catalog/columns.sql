@@ -19,7 +19,10 @@ SELECT a.attname::text AS name,
        col_description(a.attrelid, a.attnum) AS comment,
        owned.sequence AS sequence,
        called.sequence AS default_sequence,
-       CASE WHEN a.attidentity <> '' THEN owned.options ELSE '' END AS identity_options
+       CASE WHEN a.attidentity <> '' THEN owned.options ELSE '' END AS identity_options,
+       CASE WHEN a.attstattarget >= 0 THEN a.attstattarget::int END AS statistics_target,
+       coalesce((SELECT array_agg(quote_ident(o.option_name) || ' = ' || quote_literal(o.option_value)) FROM pg_options_to_table(a.attoptions) o
+                 WHERE o.option_name IN ('n_distinct', 'n_distinct_inherited')), '{}') AS options
 FROM pg_attribute a
 JOIN pg_type t ON t.oid = a.atttypid
 JOIN base b ON b.attnum = a.attnum AND b.typtype <> 'd'

@@ -8,7 +8,9 @@ SELECT x.relname::text AS name,
                  WHERE k.position <= i.indnkeyatts), '{}') AS columns,
        i.indisunique AS "unique", i.indisprimary AS "primary", i.indisvalid AS valid,
        i.indisreplident AS replica_identity, i.indisclustered AS clustered,
-       con.conname::text AS "constraint",
+       con.conname::text AS "constraint", s.spcname::text AS tablespace,
+       coalesce((SELECT array_agg(a.attnum || ' SET STATISTICS ' || a.attstattarget ORDER BY a.attnum) FROM pg_attribute a
+                 WHERE a.attrelid = x.oid AND a.attstattarget >= 0), '{}') AS column_settings,
        coalesce((SELECT sum(pg_relation_size(leaf.relid)) FROM pg_partition_tree(x.oid) leaf WHERE leaf.isleaf),
                 pg_relation_size(x.oid))::bigint AS bytes,
        coalesce((SELECT sum(st.idx_scan) FROM pg_stat_all_indexes st WHERE st.indexrelid = x.oid), 0)::bigint AS scans
@@ -16,6 +18,7 @@ FROM pg_index i
 JOIN pg_class x ON x.oid = i.indexrelid
 JOIN pg_class t ON t.oid = i.indrelid
 JOIN pg_namespace n ON n.oid = t.relnamespace
+LEFT JOIN pg_tablespace s ON s.oid = x.reltablespace
 LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.conrelid = i.indrelid AND con.contype IN ('p', 'u', 'x')
 CROSS JOIN LATERAL (
     SELECT pg_get_indexdef(i.indexrelid) AS full_text,

@@ -1,7 +1,7 @@
 -- Makes what `ahead` demands for every table under care: the period that holds as_of and `ahead` more, counted by the calendar in UTC.
 -- Idempotent. A partition is made beside the table and attached, so that the table itself is locked with SHARE UPDATE EXCLUSIVE only
 -- (its default partition, which is scanned, with ACCESS EXCLUSIVE); row security on, no privilege for anybody, indexes, foreign keys
--- and triggers from the partitioned table, storage parameters from the registry.
+-- triggers, tablespace and statistics targets from the partitioned table, storage parameters from the registry.
 CREATE OR REPLACE FUNCTION public.create_future_partitions(as_of timestamptz DEFAULT now())
 RETURNS TABLE (partitioned_table text, partition_name text, lower_bound timestamptz, upper_bound timestamptz)
 LANGUAGE plpgsql SECURITY INVOKER SET search_path = '' SET lock_timeout = '2s' SET "TimeZone" = 'UTC' AS $$
@@ -13,6 +13,7 @@ DECLARE
     identity_of_rows "char";
     holder text;
     grantee text;
+    setting text;
 BEGIN
     -- two schedulers at once: the second waits for the first, and finds nothing left to do
     PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('atlas_ops'), pg_catalog.hashtext('create_future_partitions'));
@@ -39,19 +40,37 @@ BEGIN
                 EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE '
                                'INCLUDING COMPRESSION INCLUDING STATISTICS)%s', fresh, partitioned_table,
                                CASE WHEN care.storage_parameters = '{}' THEN ''
-                                    ELSE ' WITH (' || pg_catalog.array_to_string(care.storage_parameters, ', ') || ')' END);
+                                    ELSE ' WITH (' || pg_catalog.array_to_string(care.storage_parameters, ', ') || ')' END
+                               || coalesce((SELECT format(' TABLESPACE %I', s.spcname) FROM pg_catalog.pg_class c
+                                            JOIN pg_catalog.pg_tablespace s ON s.oid = c.reltablespace WHERE c.oid = parent), ''));
                 FOR grantee IN SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END
                                FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
                                WHERE c.oid = pg_catalog.to_regclass(fresh) AND a.grantee <> c.relowner LOOP
                     EXECUTE format('REVOKE ALL ON TABLE %s FROM %s', fresh, grantee);
                 END LOOP;
                 EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', fresh);
+                FOR setting IN SELECT format('ALTER COLUMN %I SET STATISTICS %s', a.attname, a.attstattarget)
+                               FROM pg_catalog.pg_attribute a WHERE a.attrelid = parent AND NOT a.attisdropped AND a.attstattarget >= 0
+                               UNION ALL
+                               SELECT format('ALTER COLUMN %I SET (%I = %L)', a.attname, o.option_name, o.option_value)
+                               FROM pg_catalog.pg_attribute a, pg_catalog.pg_options_to_table(a.attoptions) o
+                               WHERE a.attrelid = parent AND NOT a.attisdropped AND o.option_name IN ('n_distinct', 'n_distinct_inherited') LOOP
+                    EXECUTE format('ALTER TABLE %s %s', fresh, setting);
+                END LOOP;
                 IF identity_of_rows IN ('f', 'n') THEN
                     EXECUTE format('ALTER TABLE %s REPLICA IDENTITY %s', fresh, CASE identity_of_rows WHEN 'f' THEN 'FULL' ELSE 'NOTHING' END);
                 END IF;
                 EXECUTE format('ALTER TABLE %s OWNER TO %s', fresh, holder);
                 EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
                                partitioned_table, fresh, lower_bound, upper_bound);
+                IF identity_of_rows = 'i' THEN
+                    EXECUTE (SELECT format('ALTER TABLE %s REPLICA IDENTITY USING INDEX %I', fresh, x.relname)
+                             FROM pg_catalog.pg_index whole
+                             JOIN pg_catalog.pg_inherits h ON h.inhparent = whole.indexrelid
+                             JOIN pg_catalog.pg_index own ON own.indexrelid = h.inhrelid AND own.indrelid = pg_catalog.to_regclass(fresh)
+                             JOIN pg_catalog.pg_class x ON x.oid = own.indexrelid
+                             WHERE whole.indrelid = parent AND whole.indisreplident);
+                END IF;
                 RETURN NEXT;
             END IF;
             lower_bound := upper_bound;

@@ -1,0 +1,13 @@
+-- Who may do what, on the table and on each column; the owner's own privileges, where somebody took one away from him, included.
+SELECT 'privilege' AS kind,
+       CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(x.grantee)::text END || coalesce(' on column ' || quote_ident(x.attname), '') AS name,
+       x.privilege_type AS aspect,
+       CASE WHEN bool_or(x.is_grantable) THEN 'with grant option' ELSE 'granted' END AS value
+FROM (SELECT acl.grantee, acl.privilege_type, acl.is_grantable, NULL::name AS attname
+      FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) acl WHERE c.oid = %(oid)s AND acl.grantee <> c.relowner
+      UNION ALL
+      SELECT acl.grantee, acl.privilege_type, acl.is_grantable, a.attname
+      FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid, aclexplode(a.attacl) acl
+      WHERE a.attrelid = %(oid)s AND NOT a.attisdropped AND acl.grantee <> c.relowner) x
+GROUP BY x.grantee, x.attname, x.privilege_type
+ORDER BY 2, 3
