@@ -19,7 +19,7 @@ from atlas_ops.report import Check, Severity
 from atlas_ops.spec import TableSpec
 
 OWN_TRIGGER = re.compile(r"(000_|zzz_)?atlas_ops_")
-NO_VALUE = "-"
+CHECK = "ledger"
 
 
 class Place(StrEnum):
@@ -265,14 +265,14 @@ def checks(spec: TableSpec, lines: Sequence[Difference]) -> list[Check]:
     return [
         *(
             Check(
-                Severity.STOP, spec.table, "ledger", f"{line.label} is {line.after or 'gone'}; it was {line.before or 'not there'}.",
+                Severity.STOP, spec.table, CHECK, f"{line.label} is {line.after or 'gone'}; it was {line.before or 'not there'}.",
                 "What was true of the original is not true of the partitioned table.", line.reason + f" (waive: ['{line.label}'])",
             )
             for line in lines
             if line.kept is Kept.RED
         ),
         *(
-            Check(Severity.NOTE, spec.table, "ledger", f"waive names {waiver}, which nothing needs.", cure="Take it out of the specification.")
+            Check(Severity.NOTE, spec.table, CHECK, f"waive names {waiver}, which nothing needs.", cure="Take it out of the specification.")
             for waiver in spec.waive
             if waiver not in used
         ),

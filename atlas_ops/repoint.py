@@ -352,7 +352,8 @@ def index_names(spec: TableSpec, original: Relation) -> Iterator[tuple[str, str,
     Indexes that the specification wants come last there, and have no counterpart.
     """
     key = spec.partition_key
-    made = {index.name: (index.columns, index.unique) for index in original.indexes}
+    made = {constraint.name: (constraint.columns, True) for constraint in original.constraints}
+    made |= {index.name: (index.columns, index.unique) for index in original.indexes}
     for plan in definition.index_plans(original, key, spec.indexes):
         if plan.of:
             columns, unique = made[plan.of]

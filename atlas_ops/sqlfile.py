@@ -1,4 +1,4 @@
-"""Reads the package's `.sql` files, once each. The three folders and their rules are told in `sql/README.md`."""
+"""Reads the package's `.sql` files, once each. The folders and their rules are told in `sql/README.md`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from atlas_ops.forecast import Forecast
-from atlas_ops.model import Server, Snapshot
+from atlas_ops.ledger import Difference, Kept
+from atlas_ops.model import Fact, Server, Snapshot
 from atlas_ops.plan import Effect, Plan, Step
 from atlas_ops.report import Check, Line, Report, Severity
 from atlas_ops.spec import TableSpec
@@ -160,6 +161,61 @@ def checks_table(checks: Iterable[Check]) -> Folded:
         findings if found else Words("Nothing was found.", f"{count(len(passed))} checks passed.", GREEN),
         *((title, table) for title, table in folded if table.rows),
     )
+
+
+def ledger_table(ledgers: Sequence[tuple[str, Sequence[Difference]]]) -> Folded:
+    """The difference of two ledgers: what is red first, then what was waived or had to change; what is the same is folded below."""
+    order = [Kept.RED, Kept.WAIVED, Kept.CHANGED]
+    every = [(table, line) for table, lines in ledgers for line in lines]
+    kept = Counter(line.kept for _, line in every)
+    other = sorted((one for one in every if one[1].kept in order), key=lambda one: order.index(one[1].kept))
+    shown = Table(
+        ["kept", "table", "what", "of the original", "of the partitioned table", "why"],
+        [(str(line.kept), table, line.label, line.before, line.after, line.reason) for table, line in other],
+        limit=len(other),
+    )
+    same = Table(
+        ["table", "what", "value"],
+        [(table, line.label, line.before) for table, line in every if line.kept is Kept.SAME],
+        limit=len(every),
+    )
+    red = kept[Kept.RED]
+    words = Words(
+        f"{count(red)} properties differ." if red else "The new table is the old table.",
+        f"Of {count(len(every))} properties {count(kept[Kept.SAME])} are the same, {count(kept[Kept.CHANGED])} changed of necessity, "
+        f"{count(kept[Kept.WAIVED])} waived by name, {count(red)} red.",
+        RED if red else GREEN,
+    )
+    parts = [(f"{count(len(other))} that changed, and why", shown)] if other else []
+    if red:
+        return Folded(Stacked(words, shown), (f"{count(len(same.rows))} that are the same", same))
+    return Folded(words, *parts, (f"{count(len(same.rows))} that are the same", same))
+
+
+def facts_table(ledgers: Sequence[tuple[str, Sequence[Fact]]]) -> Folded:
+    """Everything that is true of the tables: how much of each kind, and all of it folded below."""
+    kinds = [
+        (table, *one) for table, facts in ledgers for one in sorted(Counter(_thing(fact) for fact in facts).items())
+    ]
+    counted = Counter((table, kind) for table, (kind, _), _ in kinds)
+    short = Table(
+        ["table", "kind", "how many"],
+        [(table, kind, number) for (table, kind), number in counted.items()],
+        limit=len(counted),
+    )
+    every = [
+        (table, f"{fact.kind} {fact.name}".strip(), fact.aspect, fact.value)
+        for table, facts in ledgers
+        for fact in facts
+    ]
+    return Folded(
+        short,
+        (f"All {count(len(every))} properties", Table(["table", "of", "property", "value"], every, limit=len(every))),
+    )
+
+
+def _thing(fact: Fact) -> tuple[str, str]:
+    return fact.kind, fact.name
 
 
 def lines_table(lines: Sequence[Line]) -> Folded:

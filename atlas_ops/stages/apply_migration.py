@@ -14,6 +14,7 @@ from atlas_ops.model import Snapshot
 from atlas_ops.plan import Plan, joined
 from atlas_ops.report import Report, Severity
 from atlas_ops.spec import TableSpec
+from atlas_ops.stages import ledgers
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import count
 
@@ -87,6 +88,11 @@ class ApplyMigration(Run):
     def state(self) -> views.Folded:
         """Who is written, who follows, and how far behind."""
         return self.following()[1]
+
+    def ledger(self) -> views.Folded | views.Words:
+        """What is true of each original and of its partitioned table, line by line."""
+        pairs = (ledgers.both(self.where, spec, snapshot) for spec, snapshot in self.snapshots())
+        return ledgers.told(self, [pair for pair in pairs if pair])
 
     def report(self) -> Report:
         """Plan, if no cell has asked for it yet: a verdict without a plan would be worthless."""

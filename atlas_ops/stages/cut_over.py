@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas_ops import catalog, charts, cutover, rehearsal, scratch, views
+from atlas_ops import catalog, charts, cutover, ledger, rehearsal, scratch, views
 from atlas_ops.charts import Chart
 from atlas_ops.database import connect
 from atlas_ops.errors import AtlasError
+from atlas_ops.ledger import Ledgers
 from atlas_ops.model import Snapshot
 from atlas_ops.plan import Plan, confirmed, joined
 from atlas_ops.progress import Progress
 from atlas_ops.report import Check, Report, Severity, stopped
 from atlas_ops.spec import TableSpec
+from atlas_ops.stages import ledgers
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import Table, count
 from atlas_ops.traffic import Rehearsal
@@ -26,6 +28,7 @@ class CutOver(Run):
     stage = "cut_over"
     next = "watch the application; 10 Roll back brings the original back with every write made since."
     _proven = False
+    _before: Sequence[Ledgers] = ()
     _rehearses = False  # then this run does nothing else: one run, one plan, one digest
     _rehearsed: tuple[Rehearsal, ...] = ()
 
@@ -144,7 +147,21 @@ class CutOver(Run):
         return views.PlanView(self.plan, self.confirm)
 
     def _refuse(self, snapshots: Sequence[tuple[TableSpec, Snapshot]]) -> None:
+        """What stops the exchange: its own checks, and whatever was changed on one of the tables and not on the other since."""
+        pairs = (
+            ledgers.both(self.where, spec, snapshot) for spec, snapshot in snapshots if not cutover.turned(snapshot)
+        )
+        self._before = [pair for pair in pairs if pair]
         self.checks = [check for spec, snapshot in snapshots for check in cutover.checks(spec, snapshot)]
+        self.checks += ledgers.checks(self._before)
+
+    def ledger(self) -> views.Folded | views.Words:
+        """What was true of each original before the exchange, and is true of the table that has its place now."""
+        now = {(spec.schema, spec.name): (spec, snapshot) for spec, snapshot in self.snapshots()}
+        self.checks = [check for check in self.checks if check.name != ledger.CHECK]
+        return ledgers.told(
+            self, [ledgers.after(self.where, one, *now[one.spec.schema, one.spec.name]) for one in self._before]
+        )
 
     def execute(self, plan: Plan | views.PlanView | views.Words) -> views.Folded | views.Words:
         """Run the plan if `confirm` arms it. An exchange that this run has not proven is refused."""

@@ -10,6 +10,7 @@ from atlas_ops.forecast import forecast
 from atlas_ops.model import KeyFacts, Snapshot
 from atlas_ops.report import Report, Severity
 from atlas_ops.spec import TableSpec
+from atlas_ops.stages import ledgers
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import Table, count
 
@@ -36,6 +37,16 @@ class Preflight(Run):
             for check in preflight.checks(spec, snapshot, self.as_of, facts, counts or None)
         ]
         return views.checks_table(self.checks)
+
+    def ledger(self) -> views.Folded:
+        """Everything that is true of each table, and will be compared with the partitioned table later."""
+        return views.facts_table(
+            [
+                (spec.name, ledgers.facts(self.where, spec.original_at))
+                for spec, snapshot, *_ in self._read
+                if snapshot.original
+            ]
+        )
 
     def rows_per_month(self) -> Chart:
         """Rows by period and table, with those before, after and without a key."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from atlas_ops import cutover, views
 from atlas_ops.errors import AtlasError
-from atlas_ops.model import Snapshot
+from atlas_ops.model import Fact, Snapshot
 from atlas_ops.plan import Plan, joined
 from atlas_ops.report import Report, Severity, stopped
 from atlas_ops.spec import TableSpec
+from atlas_ops.stages import ledgers
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import Table, count
 
@@ -19,6 +20,7 @@ class RollBack(Run):
     """Every verb of this suite has its inverse here."""
 
     stage = "roll_back"
+    _left: Sequence[tuple[TableSpec, Sequence[Fact]]] = ()  # what the partitioned tables were in the originals' places
     next = "03 Verify counts, to see that both tables are the same; 02 Apply migration, to begin again."
     _WAYS: ClassVar[dict[str, Callable[[TableSpec, Snapshot], Plan]]] = {
         "roll_back": cutover.plan_roll_back,
@@ -49,9 +51,18 @@ class RollBack(Run):
             if stopped(self.checks):
                 red = next(check for check in self.checks if check.severity is Severity.STOP)
                 raise AtlasError(what=f"{red.table}: {red.what}", why=red.why, next=red.cure)
+        self._left = (
+            [(spec, ledgers.facts(self.where, spec.partitioned_at)) for spec, _ in turned] if how == "roll_back" else []
+        )
         plans = [self._WAYS[how](spec, snapshot) for spec, snapshot in wanted]
         self.plan = joined(plans) if plans else Plan(self.stage, self.target, ())
         return views.PlanView(self.plan, self.confirm)
+
+    def ledger(self) -> views.Folded | views.Words:
+        """What is true of each original again, and was true of the partitioned table in its place."""
+        now = {(spec.schema, spec.name): (spec, snapshot) for spec, snapshot in self.snapshots()}
+        pairs = (ledgers.came_back(self.where, left, *now[spec.schema, spec.name]) for spec, left in self._left)
+        return ledgers.told(self, [pair for pair in pairs if pair])
 
     def exchanged(self) -> Table | views.Words:
         """How long each lock was waited for and held."""

@@ -195,6 +195,7 @@ def test_every_sql_file_lies_in_a_folder_that_has_a_rule() -> None:
         "catalog",
         "demo",
         "install",
+        "ledger",
         "template",
     }
 
@@ -204,7 +205,7 @@ def test_a_sql_file_says_what_it_is_on_its_first_line(path: Path) -> None:
     assert re.match(r"-- \S+ \S+", path.read_text())
 
 
-@pytest.mark.parametrize("path", files("catalog"), ids=by_name)
+@pytest.mark.parametrize("path", [*files("catalog"), *files("ledger")], ids=by_name)
 def test_a_catalog_file_is_one_statement_that_only_reads(path: Path) -> None:
     statement = code(path).removesuffix(";")
     assert ";" not in statement
@@ -213,7 +214,7 @@ def test_a_catalog_file_is_one_statement_that_only_reads(path: Path) -> None:
     assert re.findall(writing, statement, re.IGNORECASE) == []
 
 
-@pytest.mark.parametrize("path", files("catalog"), ids=by_name)
+@pytest.mark.parametrize("path", [*files("catalog"), *files("ledger")], ids=by_name)
 def test_a_catalog_file_has_named_parameters_and_no_other_per_cent_sign(path: Path) -> None:
     assert "%" not in re.sub(r"%\([a-z_]+\)s", "", path.read_text()), "psycopg reads comments and literals too"
 
