@@ -118,6 +118,11 @@ def turned(snapshot: Snapshot) -> bool:
     return snapshot.online is not None and snapshot.online.authority == PARTITIONED
 
 
+def retired_for_good(snapshot: Snapshot) -> bool:
+    """The application writes to the partitioned table, and the original was dropped: nothing is left to exchange."""
+    return turned(snapshot) and snapshot.original is None
+
+
 def plan_cut_over(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
     """The exchange, and what is checked after it; only what is missing. `checks` must have passed: this decides how, not whether."""
     state, original, partitioned = _found(spec, snapshot)

@@ -44,7 +44,9 @@ class CutOver(Run):
 
     def proof(self) -> views.Words:
         """Compare both tables in one snapshot: what differs must wait in the key log. Raises AtlasError where it does not."""
-        proofs, _ = self.prove()
+        if all(cutover.retired_for_good(snapshot) for _, snapshot in self.snapshots()):
+            return views.Words("Nothing to prove.", "The retired tables are gone: there is nothing to compare with.")
+        proofs, _ = self.prove(without_retired=True)
         self._proven = all(proof.proven for proof in proofs)
         waiting = sum(proof.waiting for proof in proofs)
         lost = sum(proof.lost or 0 for proof in proofs)
@@ -143,7 +145,9 @@ class CutOver(Run):
             if stopped(self.checks):
                 red = next(check for check in self.checks if check.severity is Severity.STOP)
                 raise AtlasError(what=f"{red.table}: {red.what}", why=red.why, next=red.cure)
-            self.plan = joined(cutover.plan_cut_over(spec, snapshot, self.as_of) for spec, snapshot in snapshots)
+            left = [(spec, snapshot) for spec, snapshot in snapshots if not cutover.retired_for_good(snapshot)]
+            plans = [cutover.plan_cut_over(spec, snapshot, self.as_of) for spec, snapshot in left]
+            self.plan = joined(plans) if plans else Plan(self.stage, self.target, ())
         return views.PlanView(self.plan, self.confirm)
 
     def _refuse(self, snapshots: Sequence[tuple[TableSpec, Snapshot]]) -> None:
@@ -152,7 +156,12 @@ class CutOver(Run):
             ledgers.both(self.where, spec, snapshot) for spec, snapshot in snapshots if not cutover.turned(snapshot)
         )
         self._before = [pair for pair in pairs if pair]
-        self.checks = [check for spec, snapshot in snapshots for check in cutover.checks(spec, snapshot)]
+        self.checks = [
+            check
+            for spec, snapshot in snapshots
+            if not cutover.retired_for_good(snapshot)
+            for check in cutover.checks(spec, snapshot)
+        ]
         self.checks += ledgers.checks(self._before)
 
     def ledger(self) -> views.Folded | views.Words:

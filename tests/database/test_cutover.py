@@ -21,6 +21,7 @@ import pytest
 
 from atlas_ops import cutover, exchange, execute, online
 from atlas_ops.errors import AtlasError
+from atlas_ops.report import Verdict
 from atlas_ops.stages.apply_migration import ApplyMigration
 from atlas_ops.stages.cut_over import CutOver
 from atlas_ops.stages.explain_analysis import ExplainAnalysis
@@ -723,6 +724,10 @@ def test_the_retired_table_goes_and_with_it_the_way_back(following: Any, ops: An
     ops.run(following, "DELETE FROM note WHERE id < 10", "TRUNCATE note")
     assert cutover.plan_retire(*ops.placed(following, spec)).steps == ()
     assert "tables" in ops.bars(following, spec)
+    done = enter(CutOver, following)
+    done.state()
+    assert "gone" in repr(done.proof())
+    assert done.plan_cut_over().plan.steps == () and done.report().verdict is Verdict.NOTHING_TO_DO
     with pytest.raises(AtlasError, match=r"There is no partitions\.note_retired"):
         enter(RollBack, following).plan_roll_back()
     made = "SELECT count(*) FROM public.create_future_partitions('2024-08-15') WHERE partitioned_table = 'public.note'"

@@ -1,5 +1,5 @@
--- Who may do what, on the table and on each column; the owner's own privileges, where somebody took one away from him, included. Default
--- privileges are no property of it, but would open any table that is made beside it.
+-- Who may do what, on the table and on each column, beside the owner. Default privileges are no property of it, but would open any table that is made
+-- beside it.
 SELECT 'privilege' AS kind,
        CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(x.grantee)::text END || coalesce(' on column ' || quote_ident(x.attname), '') AS name,
        x.privilege_type AS aspect,
