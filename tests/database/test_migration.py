@@ -61,7 +61,7 @@ def literally(closed: str, only: str) -> list[str]:
         at = f'"partitions"."note_{name}"'
         return [
             f'CREATE TABLE {at} (LIKE "public"."note_partitioned" INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED '
-            "INCLUDING STORAGE INCLUDING COMPRESSION INCLUDING STATISTICS) WITH (fillfactor=90)",
+            "INCLUDING STORAGE INCLUDING COMPRESSION) WITH (fillfactor=90)",
             f"REVOKE ALL ON TABLE {at} FROM {closed}",
             f"ALTER TABLE {at} ENABLE ROW LEVEL SECURITY",
             f'ALTER TABLE {at} ADD CONSTRAINT "atlas_ops_bound" CHECK ("at" IS NOT NULL AND {check})',
@@ -100,7 +100,7 @@ def literally(closed: str, only: str) -> list[str]:
         'CREATE SCHEMA IF NOT EXISTS "partitions"',
         f'REVOKE ALL ON SCHEMA "partitions" FROM {closed}',
         "COMMENT ON SCHEMA \"partitions\" IS 'atlas_ops: partitions, closed to the roles of the application'",
-        'CREATE TABLE "partitions"."note" (LIKE "public"."note" INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY) '
+        'CREATE TABLE "partitions"."note" (LIKE "public"."note" INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY EXCLUDING STATISTICS) '
         'PARTITION BY RANGE ("at")',
         f'REVOKE ALL ON TABLE "partitions"."note" FROM {closed}',
         'ALTER TABLE "partitions"."note" ADD CONSTRAINT "note_partitioned_pkey" PRIMARY KEY (id, "at")',
