@@ -348,6 +348,15 @@ def _keys(spec: TableSpec, original: Relation, facts: KeyFacts) -> Iterator[Chec
             f"The copy holds {spec.null_value} in its place; the original stays as it is.",
             "Extend the expression until every row has a value." if facts.unvalued_nulls else "", query,
         )  # fmt: skip
+    column = original.column(spec.partition_key)
+    if column is not None and not column.not_null:
+        yield _check(
+            Severity.WARN, spec, "key to be NULL", f"{spec.partition_key} may be NULL in {spec.table}; in the partitioned table it may not.",
+            "What writes NULL into it is refused with 23502 once it writes to the partitioned table, whatever null_keys says of the rows there are.",
+            f"Leave {spec.partition_key} out of such a statement"
+            + (f", so that its DEFAULT {column.default} holds." if column.default else ", and give the column a default."),
+            query,
+        )  # fmt: skip
     if facts.infinite:
         severity = Severity.NOTE if spec.default_partition else Severity.STOP
         yield _check(
@@ -432,7 +441,8 @@ def _relations(spec: TableSpec, original: Relation, version: int) -> Iterator[Ch
     if original.triggers:
         yield _check(
             Severity.NOTE, spec, "triggers", ", ".join(trigger.name for trigger in original.triggers),
-            "Carried over. They do not fire while rows are copied: the copy fills tables that are not attached yet.",
+            "Carried over. They do not fire while rows are copied: the copy fills tables that are not attached yet. An UPDATE that moves a row to "
+            "another partition makes row triggers fire for INSERT and DELETE as well.",
         )  # fmt: skip
     if original.policies:
         yield _check(
