@@ -358,11 +358,11 @@ def _keys(spec: TableSpec, original: Relation, facts: KeyFacts) -> Iterator[Chec
             query,
         )  # fmt: skip
     if facts.infinite:
-        severity = Severity.NOTE if spec.default_partition else Severity.STOP
+        taken = _taken_by_default(spec)
         yield _check(
-            severity, spec, "infinite keys", f"{facts.infinite:,} rows have an infinite {spec.partition_key}.",
-            "They belong to no period: they lie in the default partition." if spec.default_partition else "No partition takes them.",
-            "" if spec.default_partition else "Allow a default partition, or correct those rows.",
+            Severity.NOTE if taken else Severity.STOP, spec, "infinite keys", f"{facts.infinite:,} rows have an infinite {spec.partition_key}.",
+            "They belong to no period: they lie in the default partition." if taken else "No partition takes them.",
+            "" if taken else "Allow a default partition, or correct those rows.",
             f"SELECT count(*) FROM {table} WHERE NOT isfinite({key});",
         )  # fmt: skip
     share = facts.dominant_rows / facts.sampled_rows if facts.sampled_rows else 0.0
@@ -394,16 +394,22 @@ def _range(spec: TableSpec, original: Relation, as_of: date, counts: Mapping[str
         if part.label == migration.OUT_OF_RANGE
     )
     query = f"SELECT date_trunc('month', {key}) AS month, count(*) FROM {table} WHERE {outside} GROUP BY 1 ORDER BY 1;"
-    if spec.default_partition:
+    if _taken_by_default(spec):
         yield _check(
             Severity.NOTE, spec, "out of range", what, "They lie in the default partition, where every read of it must look.",
-            "Few are harmless. Move `from` back for months that deserve a partition.", query,
+            "Few are harmless. Move `from` back for months that deserve a partition, or set out_of_range: extend.", query,
         )  # fmt: skip
     else:
         yield _check(
-            Severity.STOP, spec, "out of range", what, "No partition takes them: the copy would fail or lose them.",
-            "Set default_partition: true, or widen from and until.", query,
+            Severity.STOP, spec, "out of range", what,
+            "out_of_range is refuse." if spec.out_of_range == "refuse" else "No partition takes them: the copy would fail or lose them.",
+            "Widen from and until, or let out_of_range: extend do it"
+            + (", or set out_of_range: default." if spec.default_partition else ", or set default_partition: true."), query,
         )  # fmt: skip
+
+
+def _taken_by_default(spec: TableSpec) -> bool:
+    return spec.default_partition and spec.out_of_range != "refuse"
 
 
 # -- what hangs on it
@@ -568,5 +574,5 @@ def _cost(spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date) 
     edges = bounds.periods(spec.every, spec.from_, spec.until) if spec.until else ()
     yield _check(
         Severity.OK, spec, "range", f"{count - spec.default_partition} partitions by {spec.every}, from {spec.from_} on"
-        + (f" ({len(edges)} as specified, the rest to stay {spec.ahead} ahead of {as_of})." if edges else "."),
+        + (f" ({len(edges)} as specified{' and as the rows ask' if spec.out_of_range == 'extend' else ''}, the rest to stay {spec.ahead} ahead of {as_of})." if edges else "."),
     )  # fmt: skip
