@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from application.conftest import STAGES, Stages
 from application.script import Application, played
 
@@ -23,6 +24,7 @@ EMPTY = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("stages", ["registry", "composite"], indirect=True)
 def test_every_call_site_gives_the_same_at_every_stage(each_stage: Iterator[tuple[str, Any]], stages: Stages) -> None:
     _, db = next(each_stage)
     expected, contents, _ = played(db.conninfo)
@@ -57,9 +59,10 @@ def test_a_life_with_the_migration_in_it_is_the_same_life(server: Any, template:
         server.drop(migrated)
 
 
-def test_what_postgresql_cannot_is_foretold_with_its_cure(each_stage: Iterator[tuple[str, Any]], staged: Any) -> None:
+def test_what_postgresql_cannot_is_foretold_with_its_cure(
+    each_stage: Iterator[tuple[str, Any]], stages: Stages
+) -> None:
     """What the application has to change: preflight says it of the plain database, and after the cut-over it is so."""
-    stages = staged()
     _, plain = next(each_stage)
     told = {(check.table, check.name): check for check in stages.ops.checks(plain, stages.specs[0])}
     assert told["messages", "uniqueness"].severity is Severity.WARN

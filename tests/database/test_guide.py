@@ -56,7 +56,9 @@ def answers(db: Any, block: int, **renamed: str) -> list[list[tuple[Any, ...]]]:
     """What each statement of a block gives, in order; `renamed`: other tables for the guide's names."""
 
     def named(statement: str) -> str:
-        return re.sub(r"\b(messages_partitioned|messages)\b(?!_)(?!%)", lambda found: renamed.get(found[1], found[1]), statement)
+        return re.sub(
+            r"\b(messages_partitioned|messages)\b(?!_)(?!%)", lambda found: renamed.get(found[1], found[1]), statement
+        )
 
     with psycopg.connect(db.conninfo, autocommit=True, options="-c TimeZone=UTC") as conn:
         return [conn.execute(named(statement)).fetchall() for statement in statements(block)]
@@ -72,7 +74,10 @@ def leaves(db: Any) -> list[tuple[str, str, int, int]]:
     """(table, partition, bytes, rows), each counted by itself."""
     with psycopg.connect(db.conninfo) as conn:
         found = conn.execute(LEAVES).fetchall()
-        return [(table, name, size, conn.execute(f"SELECT count(*) FROM {at}").fetchone()[0]) for table, name, size, at in found]
+        return [
+            (table, name, size, conn.execute(f"SELECT count(*) FROM {at}").fetchone()[0])
+            for table, name, size, at in found
+        ]
 
 
 def plainly(table: str) -> str:
@@ -122,7 +127,9 @@ def matched_is_true(db: Any, aside: int, **renamed: str) -> None:
     assert (original - partitioned, missing) == (aside, aside)
 
 
-@pytest.mark.parametrize("null_keys", ["set_aside", {"value": "coalesce(edited_at, '2024-01-01 00:00+00')"}], ids=["aside", "valued"])
+@pytest.mark.parametrize(
+    "null_keys", ["set_aside", {"value": "coalesce(edited_at, '2024-01-01 00:00+00')"}], ids=["aside", "valued"]
+)
 def test_every_block_as_written_and_after_the_cut_over(atlas: Any, now: Any, atlas_specs: Any, null_keys: Any) -> None:
     messages, usage_logs = atlas_specs(copy="online")
     specs = (replace(messages, null_keys=null_keys, incoming_foreign_keys="registry"), usage_logs)
