@@ -346,9 +346,7 @@ class Drain:
             compared=_identical("s", "t", self.columns),
         )
         removable = sql.SQL("{} AND {} IS NOT NULL").format(there, name("t", key))
-        return moves + self._replace(
-            self.original_side, self.partitioned_side, removable, keyed, there, same_primary
-        )
+        return moves + self._replace(self.original_side, self.partitioned_side, removable, keyed, there, same_primary)
 
     def _replace(
         self,

@@ -517,7 +517,7 @@ def extended(spec: TableSpec, lowest: datetime | None, highest: datetime | None)
     ends = [*([spec.until] if spec.until else []), *([period_of(spec.every, highest).upper.date()] if highest else [])]
     until = max(ends, default=None)
     if until is None or until <= first:
-        return replace(spec, from_=first)
+        return _moved(spec, from_=first)
     try:
         periods(spec.every, first, until)
     except AtlasError as stop:
@@ -528,7 +528,12 @@ def extended(spec: TableSpec, lowest: datetime | None, highest: datetime | None)
             next=f"Correct those rows, or set out_of_range: default, which leaves them to the default partition. Look at the lowest and the "
             f"highest {key} of {table} first.",
         ) from None
-    return replace(spec, from_=first, until=until)
+    return _moved(spec, from_=first, until=until)
+
+
+def _moved(spec: TableSpec, **ends: date) -> TableSpec:
+    """`replace`, which takes from_ at run time: mypy knows the alias only."""
+    return replace(spec, **cast(Any, ends))
 
 
 def exchanged(spec: TableSpec) -> TableSpec:

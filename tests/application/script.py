@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -241,7 +241,8 @@ class Application:
                 "ORDER BY created_at DESC LIMIT 10", self.conversation)  # fmt: skip
             ask("monthly count", "SELECT count(*) FROM messages WHERE user_id = %s AND role = 'user' AND created_at >= %s", self.user,
                 datetime(2026, 10, 1, tzinfo=UTC))  # fmt: skip
-            ask("delta sync", "SELECT content FROM messages WHERE conversation_id = ANY(%s) AND created_at > %s ORDER BY created_at, content LIMIT 20",
+            ask("delta sync", "SELECT content FROM messages WHERE conversation_id = ANY(%s) AND created_at > %s ORDER BY "
+            "created_at, content LIMIT 20",
                 conversations, self.at)  # fmt: skip
             ask(
                 "pull",
@@ -252,7 +253,8 @@ class Application:
                 self.message, self.conversation)  # fmt: skip
             ask("one message by id", "SELECT id, deleted_at, deleted_by FROM messages WHERE id = %s", self.message)
             ask("search", "SELECT m.content, c.title FROM messages m JOIN conversations c ON c.id = m.conversation_id WHERE m.user_id = %s "
-                "AND m.deleted_at IS NULL AND m.content ILIKE %s ORDER BY m.created_at DESC, m.content, c.title LIMIT 50", self.user, "%week%")  # fmt: skip
+                "AND m.deleted_at IS NULL AND m.content ILIKE %s ORDER BY m.created_at DESC, m.content, c.title LIMIT "
+                "50", self.user, "%week%")  # fmt: skip
             ask(
                 "count",
                 "SELECT count(*) FROM messages WHERE conversation_id = %s AND user_id = %s",
@@ -268,7 +270,8 @@ class Application:
             ask("cooldown", "SELECT count(*) FROM usage_logs WHERE user_id = %s AND event = 'chat_message' AND \"timestamp\" >= %s", self.user,
                 datetime(2026, 9, 30, 20, tzinfo=UTC))  # fmt: skip
             ask("today", "SELECT id, event, data, tokens_used, estimated_cost FROM usage_logs WHERE user_id = %s AND event = 'chat_message' AND "
-                "\"timestamp\" >= %s AND \"timestamp\" < %s ORDER BY id", self.user, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC))  # fmt: skip
+                "\"timestamp\" >= %s AND \"timestamp\" < %s ORDER BY "
+                "id", self.user, datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC))  # fmt: skip
             ask(
                 "months",
                 "SELECT date_trunc('month', created_at, 'UTC'), role, count(*) FROM messages WHERE user_id = %s GROUP BY 1, 2 ORDER BY 1, 2",
@@ -309,9 +312,11 @@ class Application:
                  "user_id uuid, role text, content text) RETURNING messages.*) SELECT coalesce(json_agg(written.role), '[]') FROM written",
                  json.dumps([{"conversation_id": str(self.conversation), "user_id": str(self.user), "role": "user", "content": "array"}]),
                  user=self.user)  # fmt: skip
-        self.ask("answer", columns.format(", metadata") + "(%s, %s, NULL, 'assistant', 'hello yourself', '{\"model\": \"atlas-1\"}') RETURNING id, created_at",
+        self.ask("answer", columns.format(", metadata") + "(%s, %s, NULL, 'assistant', 'hello yourself', '{\"model\": "
+        "\"atlas-1\"}') RETURNING id, created_at",
                  self.id("answered"), self.conversation, user=self.user)  # fmt: skip
-        self.ask("both at once", columns.format(", created_at") + "(%s, %s, %s, 'user', 'one', %s), (%s, %s, NULL, 'assistant', 'two', %s) RETURNING id",
+        self.ask("both at once", columns.format(", created_at") + "(%s, %s, %s, 'user', 'one', %s), (%s, %s, NULL, "
+        "'assistant', 'two', %s) RETURNING id",
                  self.id("pair 1"), self.conversation, self.user, datetime(2026, 11, 1, tzinfo=UTC),
                  self.id("pair 2"), self.conversation, datetime(2026, 10, 31, 23, 59, 59, 999999, tzinfo=UTC), user=self.user)  # fmt: skip
         # sent by clients whose clocks stand elsewhere: in the hour that a change of clocks repeats or skips, at a bound by local time, out of range
@@ -375,7 +380,8 @@ class Application:
             self.at,
             user=self.other,
         )
-        self.ask("insert unless there", "INSERT INTO messages (id, conversation_id, user_id, role, content, created_at) VALUES (%s, %s, %s, 'user', %s, %s) "
+        self.ask("insert unless there", "INSERT INTO messages (id, conversation_id, user_id, role, content, created_at) "
+        "VALUES (%s, %s, %s, 'user', %s, %s) "
                  "ON CONFLICT DO NOTHING RETURNING id", *later, user=self.user)  # fmt: skip
 
     def edits(self) -> None:
@@ -386,7 +392,8 @@ class Application:
             self.message,
             user=self.user,
         )
-        self.ask("edit in its conversation", "UPDATE messages SET metadata = '{\"edited\": true}' WHERE id = %s AND conversation_id = %s RETURNING metadata",
+        self.ask("edit in its conversation", "UPDATE messages SET metadata = '{\"edited\": true}' WHERE id = %s AND "
+        "conversation_id = %s RETURNING metadata",
                  self.message, self.conversation, user=self.user)  # fmt: skip
         self.ask(
             "edit another's",
@@ -401,9 +408,11 @@ class Application:
             role="service_role",
         )
         self.ask("edit as anon", "UPDATE messages SET content = 'x' WHERE id = %s", self.message, role="anon")
-        self.ask("correct its time within the month", "UPDATE messages SET created_at = created_at + interval '1 second' WHERE id = %s RETURNING created_at",
+        self.ask("correct its time within the month", "UPDATE messages SET created_at = created_at + interval '1 second' "
+        "WHERE id = %s RETURNING created_at",
                  self.id("pair 1"), user=self.user)  # fmt: skip
-        self.ask("correct its time to another month", "UPDATE messages SET created_at = '2026-09-30 23:59:59.999999+00' WHERE id = %s RETURNING id, created_at",
+        self.ask("correct its time to another month", "UPDATE messages SET created_at = '2026-09-30 23:59:59.999999+00' "
+        "WHERE id = %s RETURNING id, created_at",
                  self.id("pair 1"), user=self.user)  # fmt: skip
         self.ask(
             "move it out of range",
@@ -422,7 +431,8 @@ class Application:
             self.user,
             user=self.user,
         )
-        self.ask("branch: its messages", "INSERT INTO messages (conversation_id, user_id, role, content, created_at, metadata) SELECT %s, user_id, role, "
+        self.ask("branch: its messages", "INSERT INTO messages (conversation_id, user_id, role, content, created_at, "
+        "metadata) SELECT %s, user_id, role, "
                  "content, created_at, jsonb_build_object('branched_from', id) FROM messages WHERE conversation_id = %s AND created_at <= %s "
                  "ORDER BY created_at RETURNING content, created_at", branch, self.conversation, self.at, user=self.user)  # fmt: skip
         self.ask(
@@ -436,7 +446,8 @@ class Application:
 
     def soft_deletes(self) -> None:
         """For oneself, for everyone, undone, and of a whole conversation by the function that names the table."""
-        self.ask("soft delete", "UPDATE messages SET deleted_at = now(), deleted_by = 'user' WHERE id = %s AND conversation_id = %s RETURNING deleted_by",
+        self.ask("soft delete", "UPDATE messages SET deleted_at = now(), deleted_by = 'user' WHERE id = %s AND "
+        "conversation_id = %s RETURNING deleted_by",
                  self.message, self.conversation, user=self.user)  # fmt: skip
         self.ask(
             "soft delete: the view",
@@ -458,7 +469,8 @@ class Application:
         )
         self.ask("by RPC, another's", "SELECT delete_conversation_soft(%s, %s)", self.user, self.others, user=self.user)
         self.ask("by RPC", "SELECT delete_conversation_soft(%s, %s)", self.other, self.others, user=self.other)
-        self.ask("by RPC: what is left", "SELECT count(*), count(deleted_at), count(deleted_by) FROM messages WHERE conversation_id = %s", self.others,
+        self.ask("by RPC: what is left", "SELECT count(*), count(deleted_at), count(deleted_by) FROM messages WHERE "
+        "conversation_id = %s", self.others,
                  role="service_role")  # fmt: skip
 
     def reactions_and_reports(self) -> None:
@@ -499,14 +511,16 @@ class Application:
         log = 'INSERT INTO usage_logs (user_id, event, data{}) VALUES (%s, %s, %s{}) RETURNING id, event, "timestamp", created_at, tokens_used'
         self.ask("log", log.format("", ""), self.user, "chat_message", json.dumps({"ok": True}), user=self.user)
         self.ask("log of another", log.format("", ""), self.other, "chat_message", "{}", user=self.user)
-        self.ask("log as the service", log.format(', tier, feature, tokens_used, estimated_cost, "timestamp"', ", 'core', 'chat', 12, 0.0042, '2026-11-01 00:00+00'"),
+        self.ask("log as the service", log.format(', tier, feature, tokens_used, estimated_cost, "timestamp"', ", 'core', "
+        "'chat', 12, 0.0042, '2026-11-01 00:00+00'"),
                  self.user, "insight", "{}", role="service_role")  # fmt: skip
         self.ask("log as anon", log.format("", ""), None, "login", "{}", role="anon")
         self.ask("log a wrong tier", log.format(", tier", ", 'gold'"), self.user, "login", "{}", role="service_role")
         self.ask(
             "log without a time", log.format(', "timestamp"', ", NULL"), self.user, "login", "{}", role="service_role"
         )
-        self.ask("amend the log", "UPDATE usage_logs SET tokens_used = 77 WHERE id = (SELECT max(id) FROM usage_logs WHERE user_id = %s) RETURNING id, tokens_used",
+        self.ask("amend the log", "UPDATE usage_logs SET tokens_used = 77 WHERE id = (SELECT max(id) FROM usage_logs WHERE "
+        "user_id = %s) RETURNING id, tokens_used",
                  self.user, role="service_role")  # fmt: skip
         self.ask(
             "costs",
@@ -522,14 +536,16 @@ class Application:
 
     def service(self) -> None:
         """What the back end does: a bulk edit, a purge by time, a join that writes, a lock on a row."""
-        self.ask("tag", "UPDATE messages SET message_type = 'text' WHERE message_type IS NULL AND created_at >= '2025-01-01+00' AND created_at < '2025-02-01+00'",
+        self.ask("tag", "UPDATE messages SET message_type = 'text' WHERE message_type IS NULL AND created_at >= "
+        "'2025-01-01+00' AND created_at < '2025-02-01+00'",
                  role="service_role")  # fmt: skip
         self.ask(
             "purge",
             "DELETE FROM messages WHERE deleted_at < '2025-06-01+00' AND created_at IS NOT NULL",
             role="service_role",
         )
-        self.ask("from a join", "UPDATE messages m SET metadata = jsonb_build_object('title', c.title) FROM conversations c WHERE c.id = m.conversation_id AND "
+        self.ask("from a join", "UPDATE messages m SET metadata = jsonb_build_object('title', c.title) FROM conversations c "
+        "WHERE c.id = m.conversation_id AND "
                  "c.id = %s AND m.role = 'system'", self.conversation, role="service_role")  # fmt: skip
         self.ask("lock", "SELECT id, content FROM messages WHERE id = %s FOR UPDATE", self.message, role="service_role")
         self.ask("merge", "MERGE INTO messages m USING (SELECT %s::uuid AS id) s ON m.id = s.id WHEN MATCHED THEN UPDATE SET content = 'merged' "
@@ -539,8 +555,10 @@ class Application:
         """One message, a conversation, a whole user: what refers to them goes with them."""
 
         def counted(site: str) -> None:
-            self.ask(f"{site}: what is left", "SELECT (SELECT count(*) FROM messages WHERE created_at IS NOT NULL), (SELECT count(*) FROM message_reactions), "
-                     "(SELECT count(*) FROM content_reports), (SELECT count(*) FROM usage_logs), (SELECT count(*) FROM conversations)", role="service_role")  # fmt: skip
+            self.ask(f"{site}: what is left", "SELECT (SELECT count(*) FROM messages WHERE created_at IS NOT NULL), (SELECT "
+            "count(*) FROM message_reactions), "
+                     "(SELECT count(*) FROM content_reports), (SELECT count(*) FROM usage_logs), (SELECT count(*) FROM "
+                     "conversations)", role="service_role")  # fmt: skip
 
         counted("before")
         self.ask(

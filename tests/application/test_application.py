@@ -11,7 +11,6 @@ from application.script import Application, played
 
 from atlas_ops.report import Severity
 
-
 REFUSED = {
     "upsert of another's": "42501", "react to none": "23503", "react as another": "42501", "report none": "23503",
     "log of another": "42501", "log as anon": "42501", "log a wrong tier": "23514", "log without a time": "23502",

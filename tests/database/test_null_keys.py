@@ -93,7 +93,9 @@ def test_verify_accounts_for_every_one_of_them(empty: Any, ops: Any, way: str) -
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_after_a_cut_over_and_a_roll_back_the_original_has_exactly_what_it_should(empty: Any, ops: Any, way: str) -> None:
+def test_after_a_cut_over_and_a_roll_back_the_original_has_exactly_what_it_should(
+    empty: Any, ops: Any, way: str
+) -> None:
     ops.run(empty, *TABLES)
     spec = ops.online(null_keys=WAYS[way])
     step_by_step(ops, empty, spec)
@@ -127,7 +129,9 @@ def test_what_refers_onwards_takes_a_row_that_was_set_aside_along(empty: Any, op
     ops.in_step(empty, spec)
     ops.roll_back(empty, spec)
     assert ops.value(empty, "SELECT count(*) FROM note WHERE author = 3") == 0
-    assert ops.value(empty, "SELECT bool_and(convalidated) FROM pg_constraint WHERE conrelid = 'note'::regclass AND contype = 'f'")
+    assert ops.value(
+        empty, "SELECT bool_and(convalidated) FROM pg_constraint WHERE conrelid = 'note'::regclass AND contype = 'f'"
+    )
     ops.in_step(empty, spec)
 
 
@@ -143,7 +147,10 @@ def test_what_refers_to_a_row_that_was_set_aside_goes_with_it(empty: Any, ops: A
     spec = ops.online(null_keys="set_aside", incoming_foreign_keys="registry")
     step_by_step(ops, empty, spec)
     tags = ops.value(empty, "SELECT count(*) FROM tag t JOIN note n ON n.id = t.note WHERE n.author = 3")
-    assert ops.value(empty, "SELECT count(*) FROM tag t JOIN note n ON n.id = t.note WHERE n.author = 3 AND n.at IS NULL") > 0
+    assert (
+        ops.value(empty, "SELECT count(*) FROM tag t JOIN note n ON n.id = t.note WHERE n.author = 3 AND n.at IS NULL")
+        > 0
+    )
     ops.cut_over(empty, spec)
     all_tags = ops.value(empty, "SELECT count(*) FROM tag")
     ops.run(empty, "DELETE FROM author WHERE id = 3")
@@ -151,7 +158,9 @@ def test_what_refers_to_a_row_that_was_set_aside_goes_with_it(empty: Any, ops: A
     ops.drain(empty, spec)
     ops.roll_back(empty, spec)
     assert ops.value(empty, "SELECT count(*) FROM note WHERE author = 3") == 0
-    assert ops.value(empty, "SELECT bool_and(convalidated) FROM pg_constraint WHERE conrelid = 'tag'::regclass AND contype = 'f'")
+    assert ops.value(
+        empty, "SELECT bool_and(convalidated) FROM pg_constraint WHERE conrelid = 'tag'::regclass AND contype = 'f'"
+    )
     ops.in_step(empty, spec)
     ops.cut_over(empty, spec)
     ops.roll_back(empty, spec)

@@ -1,4 +1,4 @@
-"""The whole story in any time zone: of the database, the role, the session, the server and the client's process. Bounds, digests and plans are equal."""
+"""The whole story in any time zone, of the database, the role, the session, the server or the client: equal bounds, digests and plans."""
 
 from __future__ import annotations
 
