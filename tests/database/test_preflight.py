@@ -107,7 +107,9 @@ CASES = {
     ),
     # the keys of the rows
     "null keys": Case("INSERT INTO t VALUES (500)", {UNIQUE_PK, KEY_TO_BE_NULL, (STOP, "null keys")}, table=NULLABLE),
-    "null keys set aside": Case("INSERT INTO t VALUES (500)", {UNIQUE_PK, KEY_TO_BE_NULL, (NOTE, "null keys")}, table=NULLABLE, keys={"null_keys": "set_aside"}),
+    "null keys set aside": Case(
+        "INSERT INTO t VALUES (500)", {UNIQUE_PK, KEY_TO_BE_NULL, (NOTE, "null keys")}, table=NULLABLE, keys={"null_keys": "set_aside"}
+    ),
     "null keys with a value": Case("INSERT INTO t VALUES (500)", {UNIQUE_PK, KEY_TO_BE_NULL, (NOTE, "null keys")}, table=NULLABLE, keys=VALUE),
     "null keys with a value that is null": Case(
         "INSERT INTO t VALUES (500)", {UNIQUE_PK, KEY_TO_BE_NULL, (STOP, "null keys")}, table=NULLABLE, keys={"null_keys": {"value": "made"}}
