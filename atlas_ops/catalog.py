@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, date, datetime, time
 from typing import Any, TypeVar
 
 import psycopg
@@ -45,10 +46,11 @@ from atlas_ops.model import (
     Transaction,
     Trigger,
 )
-from atlas_ops.spec import TableSpec, exchanged
+from atlas_ops.spec import TableSpec, exchanged, extended
 
 OLD_TRANSACTION_S = 5.0  # younger ones end by themselves before anybody reads of them
 SAMPLE_ROWS = 100_000
+EARLIEST, LATEST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)  # what a bound of any period can say
 
 Row = TypeVar("Row")
 
@@ -207,15 +209,64 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
 
 
 def placed(connection: psycopg.Connection, spec: TableSpec) -> TableSpec:
-    """The specification as it reads now: after a cut-over that exchanged the names its tables are found under other ones."""
+    """The specification as it reads now: after a cut-over that exchanged the names its tables are found under other ones; with
+    `out_of_range: extend` from and until reach as far as the rows do."""
     with reading(connection, f"Reading how far {spec.table} has come"):
-        if not _exists(connection, online.STATE):
-            return spec
-        row = connection.execute(
-            "SELECT exchanged FROM atlas_ops.online_copy WHERE schema_name = %s AND table_name = %s",
-            (spec.schema, spec.name),
+        row = None
+        if _exists(connection, online.STATE):
+            row = connection.execute(
+                "SELECT exchanged FROM atlas_ops.online_copy WHERE schema_name = %s AND table_name = %s",
+                (spec.schema, spec.name),
+            ).fetchone()
+        found = exchanged(spec) if row and row[0] else spec
+        return extended(found, *_extent(connection, found)) if spec.out_of_range == "extend" else found
+
+
+def _extent(connection: psycopg.Connection, spec: TableSpec) -> tuple[datetime | None, datetime | None]:
+    """The lowest and the highest instant that is to have a partition: as registered when the table was built, later rows do not move it;
+    before that as the rows of the original have it. Keys that are infinite, or beyond the calendar, say nothing."""
+    if _exists(connection, "atlas_ops.partitioned_table") and _care(connection, spec) is not None:
+        # a registry of an older version has no such columns: 02 adds them
+        covered = connection.execute(
+            "SELECT (to_jsonb(t) ->> 'covers_from')::date, (to_jsonb(t) ->> 'covers_until')::date - 1 "
+            "FROM atlas_ops.partitioned_table AS t WHERE schema_name = %s AND table_name = %s",
+            spec.partitioned_at,
         ).fetchone()
-    return exchanged(spec) if row and row[0] else spec
+        first, last = covered or (None, None)
+        return _midnight(first), _midnight(last)
+    column = _key_type(connection, spec)
+    if column is None:
+        return None, None  # preflight says what is wrong with it
+    ends = connection.execute(
+        sqlfile.template(
+            "key_extent",
+            key=sql.Identifier(spec.partition_key),
+            value=sql.SQL("({})::{}").format(sql.SQL(spec.null_value or "NULL"), sql.SQL(column)),
+            # AT TIME ZONE makes a timestamp of a timestamptz, and a timestamptz of the other two: all in UTC
+            type=sql.SQL("timestamptz" if column == "timestamptz" else "timestamp"),
+            table=sql.Identifier(*spec.original_at),
+            first=sql.Literal(bounds.literal(EARLIEST, column)),
+            last=sql.Literal(bounds.literal(LATEST, column)),
+        )
+    ).fetchone()
+    lowest, highest = ends or (None, None)
+    return _in_utc(lowest), _in_utc(highest)
+
+
+def _key_type(connection: psycopg.Connection, spec: TableSpec) -> str | None:
+    """The type below any domain, if it is one that can be partitioned by."""
+    table = rows(connection, "table", Table, schema=spec.original_at[0], name=spec.original_at[1])
+    columns = rows(connection, "columns", Column, oid=table[0].oid) if table else ()
+    found = next((column.base_type for column in columns if column.name == spec.partition_key), None)
+    return found if found in ("date", "timestamp", "timestamptz") else None
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return moment and (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
+
+
+def _midnight(day: date | None) -> datetime | None:
+    return datetime.combine(day, time.min, UTC) if day else None
 
 
 def online_copy(connection: psycopg.Connection, spec: TableSpec) -> OnlineCopy | None:

@@ -217,7 +217,7 @@ def plan_retire(spec: TableSpec, snapshot: Snapshot) -> Plan:
         [
             Step(
                 name=f"stop following {plainly(*in_use)}",
-                statements=(*online.release(in_use), online.drop_trigger(in_use, online.GUARD), online.set_state(spec, "in_step = false")),
+                statements=(*_released(spec, snapshot), online.drop_trigger(in_use, online.GUARD), online.set_state(spec, "in_step = false")),
                 lock="ACCESS EXCLUSIVE",
                 on=plainly(*in_use),
                 why="From here on nothing of what the application writes reaches the retired table: there is no way back.",
@@ -336,7 +336,7 @@ def _switch_off(spec: TableSpec, snapshot: Snapshot, *, now: bool = False) -> St
         name=f"switch off the capture of {plainly(*in_use)}",
         statements=(
             *([END_RUNS] if now else []),
-            *online.release(in_use),
+            *_released(spec, snapshot),
             online.drop_trigger(in_use, online.GUARD),
             online.set_state(spec, "in_step = false"),
         ),
@@ -345,6 +345,18 @@ def _switch_off(spec: TableSpec, snapshot: Snapshot, *, now: bool = False) -> St
         why="One short transaction; the application's statements are as they were before. The copy follows no longer, and is stale from here on.",
         effect=Effect.REMOVES,
     )
+
+
+def _aside(spec: TableSpec) -> list[tuple[str, str]]:
+    """The table of the rows without a key, where the specification sets them aside."""
+    return [(spec.partition_schema, spec.null_keys_name)] if spec.null_keys == "set_aside" else []
+
+
+def _released(spec: TableSpec, snapshot: Snapshot) -> list[str]:
+    """The capture off, on whatever is captured."""
+    if not turned(snapshot):
+        return online.release(spec.original_at)
+    return [statement for table in (spec.partitioned_at, *_aside(spec)) for statement in online.release(table)]
 
 
 def _drop_copy(spec: TableSpec, snapshot: Snapshot) -> Step:
@@ -406,6 +418,7 @@ class _Exchange:
             *self._add_keys_to_partitions(keys),
             *self._live_triggers(after.partitioned_at, self.original),
             *online.capture(spec, after.partitioned_at),
+            *(statement for aside in _aside(spec) for statement in self._live_aside(aside, keys)),
             *online.guard(spec, after.partitioned_at),
             *online.follows(after.original_at),
             *self._registered(ready=not keys),
@@ -418,6 +431,8 @@ class _Exchange:
         keys = _kept(self.state)
         statements = [
             *online.release(spec.partitioned_at),
+            *(statement for aside in _aside(spec) for statement in online.release(aside)),
+            *(self._drop_key(aside, fk) for aside in _aside(spec) for fk in keys),
             online.drop_trigger(spec.partitioned_at, online.GUARD),
             online.drop_trigger(spec.original_at, online.FOLLOWS),
             *self._drop_keys_of_partitioned(keys),
@@ -593,6 +608,10 @@ class _Exchange:
             for fk in keys
             for table in ([self.spec.partitioned_at] if fk.name in merged else tables)
         ]
+
+    def _live_aside(self, aside: tuple[str, str], keys: Sequence[Constraint]) -> list[str]:
+        """Rows that were set aside are the application's still: what they refer to takes them along, and the original hears of it."""
+        return [*(self._add_key(aside, fk) for fk in keys), *online.capture(self.spec, aside)]
 
     def _live_triggers(self, table: tuple[str, str], model: Relation) -> list[str]:
         """The user's triggers in the state that they have on the table that was in use until now."""

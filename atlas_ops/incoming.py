@@ -285,6 +285,7 @@ def at_cut_over(spec: TableSpec, original: Relation) -> list[str]:
     statements = []
     if _by(Way.REGISTRY, spec, original):
         statements.append(keys.switch("ENABLE ALWAYS", keys.table(spec), *registry.TRIGGERS))
+        statements += registry.set_aside_trigger(spec) if spec.null_keys == "set_aside" else ()
     for reference in _re_pointed(spec, original):
         statements += _re_point(spec, reference, way_of(spec, reference))
     if referring := _by(Way.COMPOSITE, spec, original):
@@ -331,6 +332,8 @@ def at_roll_back(spec: TableSpec, original: Relation) -> list[str]:
     if _by(Way.REGISTRY, spec, original):
         partitioned = name(spec.partitioned_schema, spec.partitioned_name)
         statements.append(keys.switch("DISABLE", partitioned, *registry.TRIGGERS))
+        if spec.null_keys == "set_aside":
+            statements.append(online.drop_trigger((spec.partition_schema, spec.null_keys_name), registry.ROW_TRIGGER))
     return statements
 
 

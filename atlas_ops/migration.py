@@ -276,6 +276,7 @@ class _Builder:
             rows,
             drained_too,
         )
+        self.covers_until = periods(spec, as_of)[-1].upper.date()
         self.parts = tuple(part for part in parts(spec, key.base_type, as_of) if part.table)
         self.indexes = definition.index_plans(original, spec.partition_key, spec.indexes)
         self.have = {
@@ -606,13 +607,19 @@ class _Builder:
             list(self.original.table.storage_parameters),
             ready,
         ]
+        # where the rows reached when it was built: rows that come later do not move the ends of a copy that is under way
+        extends = spec.out_of_range == "extend"
+        values += [spec.from_, self.covers_until] if extends else []
         return text(
             sql.SQL(
                 "INSERT INTO atlas_ops.partitioned_table (schema_name, table_name, every, ahead, partition_schema, partition_prefix, "
-                "storage_parameters, ready) VALUES ({}) ON CONFLICT (schema_name, table_name) DO UPDATE SET every = excluded.every, "
+                "storage_parameters, ready{}) VALUES ({}) ON CONFLICT (schema_name, table_name) DO UPDATE SET every = excluded.every, "
                 "ahead = excluded.ahead, partition_schema = excluded.partition_schema, partition_prefix = excluded.partition_prefix, "
                 "storage_parameters = excluded.storage_parameters, ready = excluded.ready"
-            ).format(sql.SQL(", ").join(sql.Literal(value) for value in values))
+            ).format(
+                sql.SQL(", covers_from, covers_until" if extends else ""),
+                sql.SQL(", ").join(sql.Literal(value) for value in values),
+            )
         )
 
     def _foreign_keys(self) -> list[str]:

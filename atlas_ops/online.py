@@ -101,6 +101,11 @@ def log_objects(spec: TableSpec, original: Relation, closing: Sequence[str]) -> 
     ]
 
 
+def set_aside(spec: TableSpec) -> sql.Identifier:
+    """The table of the rows without a key, in the closed schema."""
+    return name(spec.partition_schema, spec.null_keys_name)
+
+
 def drop_log(spec: TableSpec) -> list[str]:
     """The log and its trigger function, once no trigger uses it."""
     return [
@@ -309,7 +314,7 @@ class Drain:
         keyless = name("b", self.spec.partition_key) + sql.SQL(" IS NULL")
         by_primary = sql.SQL("{} AND {} AND s.atlas_ops_keyless").format(keyless, _same("s", "b", self.primary))
         if self.spec.null_keys == "set_aside":
-            aside = name(self.spec.partition_schema, self.spec.null_keys_name)
+            aside = set_aside(self.spec)
             there = sql.SQL("{} AND {}").format(keyless, _same("t", "b", self.primary))
             moves += self._replace(_Side(aside, aside), source, there, by_primary)
         elif self.spec.null_value:
@@ -325,15 +330,23 @@ class Drain:
         return moves
 
     def _to_original(self) -> list[str]:
-        """By primary key alone in the original, where it is unique; rows that were set aside are not the application's any more."""
+        """By primary key alone in the original, where it is unique; its rows without a key follow the table where they were set aside."""
         keyed = _same("s", "b", self.keys)
-        there = _same("t", "b", self.primary)
-        removable = there
-        if self.spec.null_keys == "set_aside":
-            removable = sql.SQL("{} AND {} IS NOT NULL").format(there, name("t", self.spec.partition_key))
-        return self._replace(
-            self.original_side, self.partitioned_side, removable, keyed, there, _same("s", "t", self.primary)
+        there, same_primary = _same("t", "b", self.primary), _same("s", "t", self.primary)
+        if self.spec.null_keys != "set_aside":
+            return self._replace(self.original_side, self.partitioned_side, there, keyed, there, same_primary)
+        key, aside = self.spec.partition_key, set_aside(self.spec)
+        moves = self._replace(
+            self.original_side,
+            _Side(aside, aside),
+            sql.SQL("{} AND {} IS NULL").format(there, name("t", key)),
+            sql.SQL("{} IS NULL AND {}").format(name("b", key), _same("s", "b", self.primary)),
+            there,
+            same_primary,
+            compared=_identical("s", "t", self.columns),
         )
+        removable = sql.SQL("{} AND {} IS NOT NULL").format(there, name("t", key))
+        return moves + self._replace(self.original_side, self.partitioned_side, removable, keyed, there, same_primary)
 
     def _replace(
         self,
@@ -343,19 +356,20 @@ class Drain:
         source_condition: sql.Composable,
         exact: sql.Composable | None = None,
         kept_condition: sql.Composable | None = None,
+        compared: sql.Composable | None = None,
     ) -> list[str]:
         """What follows is made like the source for the keys taken.
 
         `target_condition`: the rows of the target (t) that a key (b) may stand for; `source_condition`: the row of the source (s);
         `exact`: the row of the target that stands for just this row of the source; `kept_condition`: the rows of the source that a
-        row of the target may be the same as, and then stays.
+        row of the target may be the same as, and then stays; `compared`: when it is, if not as usual.
         """
         to_original = self.authority == PARTITIONED
         exact = exact or target_condition
         identical = _identical("s", "t", self.columns)
         target_rows = target.rows if to_original else target.table
         # the original is deleted from under its own columns, but compared as the copy would hold it
-        compared = self._identical_to_original() if to_original else identical
+        compared = compared or (self._identical_to_original() if to_original else identical)
         by_primary = sql.SQL("(SELECT DISTINCT {} FROM {})").format(names(self.primary), self.batch)
         remove = sqlfile.template(
             "drain_remove",

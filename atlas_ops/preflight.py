@@ -348,12 +348,21 @@ def _keys(spec: TableSpec, original: Relation, facts: KeyFacts) -> Iterator[Chec
             f"The copy holds {spec.null_value} in its place; the original stays as it is.",
             "Extend the expression until every row has a value." if facts.unvalued_nulls else "", query,
         )  # fmt: skip
-    if facts.infinite:
-        severity = Severity.NOTE if spec.default_partition else Severity.STOP
+    column = original.column(spec.partition_key)
+    if column is not None and not column.not_null:
         yield _check(
-            severity, spec, "infinite keys", f"{facts.infinite:,} rows have an infinite {spec.partition_key}.",
-            "They belong to no period: they lie in the default partition." if spec.default_partition else "No partition takes them.",
-            "" if spec.default_partition else "Allow a default partition, or correct those rows.",
+            Severity.WARN, spec, "key to be NULL", f"{spec.partition_key} may be NULL in {spec.table}; in the partitioned table it may not.",
+            "What writes NULL into it is refused with 23502 once it writes to the partitioned table, whatever null_keys says of the rows there are.",
+            f"Leave {spec.partition_key} out of such a statement"
+            + (f", so that its DEFAULT {column.default} holds." if column.default else ", and give the column a default."),
+            query,
+        )  # fmt: skip
+    if facts.infinite:
+        taken = _taken_by_default(spec)
+        yield _check(
+            Severity.NOTE if taken else Severity.STOP, spec, "infinite keys", f"{facts.infinite:,} rows have an infinite {spec.partition_key}.",
+            "They belong to no period: they lie in the default partition." if taken else "No partition takes them.",
+            "" if taken else "Allow a default partition, or correct those rows.",
             f"SELECT count(*) FROM {table} WHERE NOT isfinite({key});",
         )  # fmt: skip
     share = facts.dominant_rows / facts.sampled_rows if facts.sampled_rows else 0.0
@@ -385,16 +394,22 @@ def _range(spec: TableSpec, original: Relation, as_of: date, counts: Mapping[str
         if part.label == migration.OUT_OF_RANGE
     )
     query = f"SELECT date_trunc('month', {key}) AS month, count(*) FROM {table} WHERE {outside} GROUP BY 1 ORDER BY 1;"
-    if spec.default_partition:
+    if _taken_by_default(spec):
         yield _check(
             Severity.NOTE, spec, "out of range", what, "They lie in the default partition, where every read of it must look.",
-            "Few are harmless. Move `from` back for months that deserve a partition.", query,
+            "Few are harmless. Move `from` back for months that deserve a partition, or set out_of_range: extend.", query,
         )  # fmt: skip
     else:
         yield _check(
-            Severity.STOP, spec, "out of range", what, "No partition takes them: the copy would fail or lose them.",
-            "Set default_partition: true, or widen from and until.", query,
+            Severity.STOP, spec, "out of range", what,
+            "out_of_range is refuse." if spec.out_of_range == "refuse" else "No partition takes them: the copy would fail or lose them.",
+            "Widen from and until, or let out_of_range: extend do it"
+            + (", or set out_of_range: default." if spec.default_partition else ", or set default_partition: true."), query,
         )  # fmt: skip
+
+
+def _taken_by_default(spec: TableSpec) -> bool:
+    return spec.default_partition and spec.out_of_range != "refuse"
 
 
 # -- what hangs on it
@@ -434,7 +449,8 @@ def _relations(spec: TableSpec, original: Relation, version: int) -> Iterator[Ch
     if original.triggers:
         yield _check(
             Severity.NOTE, spec, "triggers", ", ".join(trigger.name for trigger in original.triggers),
-            "Carried over. They do not fire while rows are copied: the copy fills tables that are not attached yet.",
+            "Carried over. They do not fire while rows are copied: the copy fills tables that are not attached yet. An UPDATE that moves a row to "
+            "another partition makes row triggers fire for INSERT and DELETE as well.",
         )  # fmt: skip
     if original.policies:
         yield _check(
@@ -560,5 +576,5 @@ def _cost(spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date) 
     edges = bounds.periods(spec.every, spec.from_, spec.until) if spec.until else ()
     yield _check(
         Severity.OK, spec, "range", f"{count - spec.default_partition} partitions by {spec.every}, from {spec.from_} on"
-        + (f" ({len(edges)} as specified, the rest to stay {spec.ahead} ahead of {as_of})." if edges else "."),
+        + (f" ({len(edges)} as specified{' and as the rows ask' if spec.out_of_range == 'extend' else ''}, the rest to stay {spec.ahead} ahead of {as_of})." if edges else "."),
     )  # fmt: skip

@@ -111,7 +111,8 @@ def make(spec: TableSpec, original: Relation) -> list[str]:
         primary=names(keys.primary(original)),
         new=keys.of("NEW", columns),
         old=keys.of("OLD", keys.primary(original)),
-        all_old=keys.of("OLD", columns),
+        key=name(spec.partition_key),
+        old_key=keys.of("OLD", [spec.partition_key]),
         refused=sql.Literal(f'cannot truncate "{spec.name}": other tables refer to its rows'),
     )
     return [
@@ -151,6 +152,15 @@ def triggers(spec: TableSpec, original: Relation, on: sql.Identifier) -> list[st
         keys.trigger(row, raw("AFTER INSERT OR DELETE"), on, raw("ROW"), at(spec)),
         keys.trigger(update, raw("BEFORE UPDATE"), on, changed, at(spec)),
         keys.trigger(truncate, raw("BEFORE TRUNCATE"), on, raw("STATEMENT"), at(spec)),
+    ]
+
+
+def set_aside_trigger(spec: TableSpec) -> list[str]:
+    """A row that was set aside takes its key along when it goes, and with it what refers to it."""
+    aside = online.set_aside(spec)
+    return [
+        keys.trigger(ROW_TRIGGER, raw("AFTER DELETE"), aside, raw("ROW"), at(spec)),
+        keys.switch("ENABLE ALWAYS", aside, ROW_TRIGGER),
     ]
 
 

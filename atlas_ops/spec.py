@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -268,6 +268,12 @@ class TableSpec:
         description="true or false: whether a DEFAULT partition takes the rows that no other takes",
         examples=[True],
     )
+    out_of_range: Literal["default", "extend", "refuse"] = Field(
+        default="default",
+        description="default, extend or refuse: rows outside of the partitions go where default_partition says, or get "
+        "further partitions at either end, or stop the run",
+        examples=["extend"],
+    )
     null_keys: Annotated[Literal["refuse", "set_aside"] | KeyFrom, BeforeValidator(_parse_null_keys)] = Field(
         default="refuse",
         description="refuse, set_aside (in a table of their own) or {value: an SQL expression over the row}",
@@ -507,6 +513,34 @@ class ExchangedSpec(TableSpec):
     def partitioned_at(self) -> tuple[Name, Name]:
         """Schema and name of `table`."""
         return self.schema, self.name
+
+
+def extended(spec: TableSpec, lowest: datetime | None, highest: datetime | None) -> TableSpec:
+    """`spec` with `from` and `until` moved outwards as far as these keys ask; None: there is none.
+
+    Raises AtlasError where that makes too many periods.
+    """
+    first = min([spec.from_, *([period_of(spec.every, lowest).lower.date()] if lowest else [])])
+    ends = [*([spec.until] if spec.until else []), *([period_of(spec.every, highest).upper.date()] if highest else [])]
+    until = max(ends, default=None)
+    if until is None or until <= first:
+        return _moved(spec, from_=first)
+    try:
+        periods(spec.every, first, until)
+    except AtlasError as stop:
+        key, table = (shown(one) for one in (spec.partition_key, spec.table))
+        raise AtlasError(
+            what=f"The rows of {spec.table} reach from {first} to {until}: {stop.what}",
+            why="out_of_range is extend: each of these periods would get a partition. A few keys far away look like slips of the pen.",
+            next=f"Correct those rows, or set out_of_range: default, which leaves them to the default partition. Look at the lowest and the "
+            f"highest {key} of {table} first.",
+        ) from None
+    return _moved(spec, from_=first, until=until)
+
+
+def _moved(spec: TableSpec, **ends: date) -> TableSpec:
+    """`replace`, which takes from_ at run time: mypy knows the alias only."""
+    return replace(spec, **cast(Any, ends))
 
 
 def exchanged(spec: TableSpec) -> TableSpec:

@@ -66,7 +66,7 @@ class ApplyMigration(Run):
                 "No file was written.",
                 "The partitioned tables are here already: make the file from an untouched database.",
             )
-        whole = [replace(spec, copy="single_transaction") for spec in self.specs]
+        whole = [replace(spec, copy="single_transaction") for spec, _ in snapshots]
         Path(path).write_text(migration.migration_file(self._plans(snapshots, whole)), encoding="utf-8")
         return views.Words(path, "holds the whole migration in one transaction: psql -1 -f")
 

@@ -28,6 +28,7 @@ CREATE INDEX ON t (at);
 INSERT INTO t SELECT g, timestamptz '2026-08-01 00:00+00' + g * interval '1 day' FROM generate_series(0, 99) g;
 """
 UNIQUE_PK = (WARN, "uniqueness")
+KEY_TO_BE_NULL = (WARN, "key to be NULL")
 SPEC = {"table": "t", "partition_key": "at", "from": "2026-08-01", "ahead": 1}
 
 
@@ -96,7 +97,7 @@ CASES = {
         {(NOTE, "triggers")},
     ),
     # what the keys promise
-    "a primary key without the partition key": Case("", {UNIQUE_PK}, table=NULLABLE),
+    "a primary key without the partition key": Case("", {UNIQUE_PK, KEY_TO_BE_NULL}, table=NULLABLE),
     "unique without the key": Case("ALTER TABLE t ADD UNIQUE (n)", {(STOP, "uniqueness")}),
     "unique without the key, accepted": Case("CREATE UNIQUE INDEX ON t (n)", {(WARN, "uniqueness")}, keys={"unique_without_key": "add_key"}),
     "unique with the key": Case("CREATE UNIQUE INDEX ON t (n, at)", set()),
@@ -105,14 +106,16 @@ CASES = {
         "CREATE UNIQUE INDEX ON t (n) WHERE n > 5", {(STOP, "uniqueness")}, keys={"unique_without_key": "add_key"}
     ),
     # the keys of the rows
-    "null keys": Case("INSERT INTO t VALUES (500)", {UNIQUE_PK, (STOP, "null keys")}, table=NULLABLE),
-    "null keys set aside": Case("INSERT INTO t VALUES (500)", {UNIQUE_PK, (NOTE, "null keys")}, table=NULLABLE, keys={"null_keys": "set_aside"}),
-    "null keys with a value": Case("INSERT INTO t VALUES (500)", {UNIQUE_PK, (NOTE, "null keys")}, table=NULLABLE, keys=VALUE),
+    "null keys": Case("INSERT INTO t VALUES (500)", {UNIQUE_PK, KEY_TO_BE_NULL, (STOP, "null keys")}, table=NULLABLE),
+    "null keys set aside": Case(
+        "INSERT INTO t VALUES (500)", {UNIQUE_PK, KEY_TO_BE_NULL, (NOTE, "null keys")}, table=NULLABLE, keys={"null_keys": "set_aside"}
+    ),
+    "null keys with a value": Case("INSERT INTO t VALUES (500)", {UNIQUE_PK, KEY_TO_BE_NULL, (NOTE, "null keys")}, table=NULLABLE, keys=VALUE),
     "null keys with a value that is null": Case(
-        "INSERT INTO t VALUES (500)", {UNIQUE_PK, (STOP, "null keys")}, table=NULLABLE, keys={"null_keys": {"value": "made"}}
+        "INSERT INTO t VALUES (500)", {UNIQUE_PK, KEY_TO_BE_NULL, (STOP, "null keys")}, table=NULLABLE, keys={"null_keys": {"value": "made"}}
     ),
     "null keys with a value out of range": Case(
-        "INSERT INTO t VALUES (500, NULL, '1999-01-01')", {UNIQUE_PK, (NOTE, "null keys"), (STOP, "out of range")},
+        "INSERT INTO t VALUES (500, NULL, '1999-01-01')", {UNIQUE_PK, KEY_TO_BE_NULL, (NOTE, "null keys"), (STOP, "out of range")},
         table=NULLABLE, keys={**VALUE, "default_partition": False},
     ),
     "infinite": Case("INSERT INTO t VALUES (500, 'infinity')", {(NOTE, "infinite keys"), (NOTE, "out of range")}),

@@ -187,21 +187,28 @@ IS_VALUED = (
 )
 
 
-def moved_back(here: str, removable: str, same: str) -> list[str]:
+def moved_back(here: str, removable: str, same: str, source: str = COPY, s_is: str = S_KEY) -> list[str]:
     return [
-        f'DELETE FROM {NOTES} AS t USING (SELECT DISTINCT "id" FROM {BATCH}) AS b WHERE {removable} AND NOT EXISTS (SELECT FROM {COPY} AS s '
+        f'DELETE FROM {NOTES} AS t USING (SELECT DISTINCT "id" FROM {BATCH}) AS b WHERE {removable} AND NOT EXISTS (SELECT FROM {source} AS s '
         f'WHERE "s"."id" = "t"."id" AND {same})',
-        f"INSERT INTO {NOTES} {VALUES} FROM {BATCH} AS b JOIN {COPY} AS s ON {S_KEY} WHERE NOT EXISTS (SELECT FROM {here} AS t "
+        f"INSERT INTO {NOTES} {VALUES} FROM {BATCH} AS b JOIN {source} AS s ON {s_is} WHERE NOT EXISTS (SELECT FROM {here} AS t "
         'WHERE "t"."id" = "b"."id") ON CONFLICT DO NOTHING',
-        f'{LOGGED}{COPY} AS s ON {S_KEY} WHERE NOT EXISTS (SELECT FROM {here} AS t WHERE "t"."id" = "b"."id" AND {S} *= {T})',
+        f'{LOGGED}{source} AS s ON {s_is} WHERE NOT EXISTS (SELECT FROM {here} AS t WHERE "t"."id" = "b"."id" AND {S} *= {T})',
     ]
 
 
 TO_ORIGINAL = {
     "refuse": moved_back(PLAIN, '"t"."id" = "b"."id"', f'"s"."at" = "t"."at" AND {S} *= {T}'),
-    "set_aside": moved_back(
-        PLAIN, '"t"."id" = "b"."id" AND "t"."at" IS NOT NULL', f'"s"."at" = "t"."at" AND {S} *= {T}'
-    ),
+    "set_aside": [
+        *moved_back(
+            PLAIN,
+            '"t"."id" = "b"."id" AND "t"."at" IS NULL',
+            f"{S} *= {T}",
+            ASIDE,
+            '"b"."at" IS NULL AND "s"."id" = "b"."id"',
+        ),
+        *moved_back(PLAIN, '"t"."id" = "b"."id" AND "t"."at" IS NOT NULL', f'"s"."at" = "t"."at" AND {S} *= {T}'),
+    ],
     "value": moved_back(VALUED, '"t"."id" = "b"."id"', IS_VALUED),
 }
 

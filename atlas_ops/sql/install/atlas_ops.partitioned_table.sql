@@ -8,8 +8,11 @@ CREATE TABLE IF NOT EXISTS atlas_ops.partitioned_table (
     partition_prefix text NOT NULL,
     storage_parameters text[] NOT NULL DEFAULT '{}',
     ready boolean NOT NULL,  -- false while its rows are being copied: no partition may be made in a month that is still to come
+    covers_from date,  -- where its first and its last partition were to begin and end when it was built; null: where the specification says
+    covers_until date,
     PRIMARY KEY (schema_name, table_name)
 );
+ALTER TABLE atlas_ops.partitioned_table ADD COLUMN IF NOT EXISTS covers_from date, ADD COLUMN IF NOT EXISTS covers_until date;
 ALTER TABLE atlas_ops.partitioned_table ENABLE ROW LEVEL SECURITY;
 DO $$
 DECLARE grantee text;

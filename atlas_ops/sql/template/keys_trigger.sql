@@ -18,8 +18,8 @@ BEGIN
         END IF;
         INSERT INTO {keys} ({columns}) VALUES ({new});
     ELSIF TG_OP = 'DELETE' THEN
-        -- The first half of a move finds nothing: its key has changed.
-        DELETE FROM {keys} WHERE ({columns}) = ({all_old});
+        -- The first half of a move finds nothing: its key has changed. A row that was set aside has none.
+        DELETE FROM {keys} WHERE ({primary}) = ({old}) AND {key} IS NOT DISTINCT FROM {old_key};
     ELSE
         RAISE feature_not_supported USING
             MESSAGE = {refused}, SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
