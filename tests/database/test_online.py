@@ -463,7 +463,8 @@ def whole_plan(closed: str, only: str) -> list[str]:
         'CREATE SCHEMA IF NOT EXISTS "partitions"',
         f'REVOKE ALL ON SCHEMA "partitions" FROM {closed}',
         "COMMENT ON SCHEMA \"partitions\" IS 'atlas_ops: partitions, closed to the roles of the application'",
-        'CREATE TABLE "partitions"."note" (LIKE "public"."note" INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY EXCLUDING STATISTICS) PARTITION BY RANGE ("at")',
+        'CREATE TABLE "partitions"."note" (LIKE "public"."note" INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY EXCLUDING STATISTICS) '
+        'PARTITION BY RANGE ("at")',
         f'REVOKE ALL ON TABLE "partitions"."note" FROM {closed}',
         'ALTER TABLE "partitions"."note" ADD CONSTRAINT "note_partitioned_pkey" PRIMARY KEY (id, "at")',
         'CREATE INDEX "note_partitioned_at_idx" ON "partitions"."note" USING btree (at)',
