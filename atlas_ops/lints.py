@@ -84,8 +84,8 @@ def _per_row(snapshot: Snapshot) -> Iterator[Lint]:
 
 def _lines(spec: TableSpec, snapshot: Snapshot, lint: str, found: Sequence[Lint]) -> Iterator[Check]:
     own = [each for each in found if each.lint == lint]
-    ours = [each for each in own if _is_ours(spec, snapshot, each, own)]
-    theirs = [each for each in own if each not in ours]
+    whose = [(_whose(spec, snapshot, each, own), each) for each in own]
+    ours, theirs = ([each for owner, each in whose if owner == wanted] for wanted in ("ours", "theirs"))
     why, cure = WORDS[lint]
     if ours:
         yield Check(
@@ -93,44 +93,43 @@ def _lines(spec: TableSpec, snapshot: Snapshot, lint: str, found: Sequence[Lint]
         )
     if theirs:
         yield Check(Severity.NOTE, spec.table, lint, _told(theirs), why, f"Yours to decide. {cure}")
-    if not own:
+    if not (ours or theirs):
         yield Check(Severity.OK, spec.table, lint, "Nothing was found.")
 
 
-def _is_ours(spec: TableSpec, snapshot: Snapshot, lint: Lint, alike: Sequence[Lint]) -> bool:
-    at = (lint.schema, lint.name)
-    if at[0] == "atlas_ops" or (at[0] == "public" and at[1] in migration.INSTALLED_NAMES):
-        return True
+def _whose(spec: TableSpec, snapshot: Snapshot, lint: Lint, alike: Sequence[Lint]) -> str:
+    """ours, theirs; '' for what need not be told: a retired table, and a copy of what the original has."""
+    at, original, partitioned = (lint.schema, lint.name), tuple(spec.original_at), tuple(spec.partitioned_at)
     tables = {(each.schema, each.name) for each in snapshot.partitions}
-    partitioned = tuple(spec.partitioned_at)
-    if at == tuple(spec.original_at) or not (at in tables or at == partitioned or at[0] == spec.partition_schema):
-        return False  # the original, a view of it, a function of its triggers
+    if at[0] == "atlas_ops" or (at[0] == "public" and at[1] in migration.INSTALLED_NAMES):
+        return "ours"
+    if at == original:
+        return "" if cutover.turned(snapshot) else "theirs"
     if at == partitioned and cutover.turned(snapshot):
-        return False  # it is the application's own by now
-    models = {tuple(spec.original_at), *([partitioned] if at in tables else [])}
+        return "theirs"  # the application's own by now
+    if not (at in tables or at == partitioned or at[0] == spec.partition_schema):
+        return "theirs"  # a view of the original, a function of its triggers
+    models = {original, *([partitioned] if at in tables else [])}
     carried = any(each.signature == lint.signature for each in alike if (each.schema, each.name) in models)
     if carried and (lint.signature or at == partitioned):
-        return False  # an index or a foreign key that the original has, and so the copy; but no row security is not handed down
-    return snapshot.registered or at not in tables | {partitioned}
+        return ""  # an index or a foreign key; but that row security is off is not handed down
+    return "ours" if snapshot.registered or at not in tables | {partitioned} else "theirs"
 
 
 def _told(found: Sequence[Lint]) -> str:
-    """By object, the common signature in brackets; the first few of many."""
-    by: dict[str, list[str]] = {}
+    """Each object once, what it is about in brackets; the first few of many."""
+    by: dict[str, list[Lint]] = {}
     for each in found:
-        by.setdefault(plainly(each.schema, each.name), []).append(_member(each))
-    return (
-        listed(
-            [
-                at + (f" ({'; '.join(dict.fromkeys(filter(None, members)))})" if any(members) else "")
-                for at, members in by.items()
-            ]
-        )
-        + "."
-    )
+        by.setdefault(plainly(each.schema, each.name), []).append(each)
+    return listed([f"{at}{_members(own)}" for at, own in by.items()]) + "."
 
 
-def _member(lint: Lint) -> str:
-    if lint.lint.startswith("0006"):
-        return f"{lint.signature}: {lint.member}"
-    return "" if lint.lint.startswith(("0011", "0028", "0029")) else lint.member
+def _members(own: Sequence[Lint]) -> str:
+    if own[0].lint.startswith("0006"):
+        by_role: dict[str, list[str]] = {}
+        for each in own:
+            action, _, role = each.signature.partition(" for ")
+            by_role.setdefault(role, []).append(f"{action} {each.member}")
+        return f" ({'; '.join(f'{role}: {listed(actions)}' for role, actions in by_role.items())})"
+    members = [each.member for each in own if each.member]
+    return f" ({', '.join(members)})" if members and not own[0].lint.startswith(("0011", "0028", "0029")) else ""

@@ -357,7 +357,9 @@ class Lint:
     lint: str  # as the advisor calls it
     schema: str
     name: str  # of the table, view or function
-    member: str  # constraint, indexes, policies; of a function its signature; '' where it is the object itself
+    member: (
+        str  # constraint, indexes, number of policies; of a function its signature; '' where it is the object itself
+    )
     signature: str  # of the finding, without the names of its object: equal on two tables that have the same fault
 
 

@@ -14,6 +14,7 @@ from psycopg import sql
 from sqlglot import Token, TokenType, exp
 from sqlglot.errors import SqlglotError
 
+from atlas_ops.cutover import turned
 from atlas_ops.definition import name, raw, text
 from atlas_ops.model import Policy, Relation, Snapshot
 from atlas_ops.tables import GREEN, Column, Table
@@ -54,8 +55,13 @@ def advices(relation: Relation) -> tuple[Advice, ...]:
 
 
 def shown(snapshots: Sequence[Snapshot]) -> Table | Words:
-    """Policy, expression now, statement to try; of the table that the application uses, or of both where there are two."""
-    relations = [relation for each in snapshots for relation in (each.original, each.partitioned) if relation]
+    """Policy, expression now, statement to try; of both tables, or after the cut-over of the one that the application uses."""
+    relations = [
+        relation
+        for each in snapshots
+        for relation in (None if turned(each) else each.original, each.partitioned)
+        if relation is not None
+    ]
     found = [advice for relation in relations for advice in advices(relation)]
     if not found:
         return Words("Nothing to do.", "No policy calls auth.uid() or its like for every row.", GREEN)

@@ -19,7 +19,7 @@ WITH exposed AS (
     WHERE n.nspname IN ('atlas_ops', %(schema)s) OR n.nspname = 'public' AND p.proname = ANY (%(installed)s)
        OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgfoid = p.oid AND t.tgrelid = ANY (%(oids)s) AND NOT t.tgisinternal)
 ), permissive AS (
-    SELECT p.polrelid, r.rolname, action, p.polname
+    SELECT p.polrelid, r.rolname, action
     FROM pg_policy p JOIN pg_roles r ON r.rolname = ANY (%(roles)s) AND NOT r.rolbypassrls AND (r.oid = ANY (p.polroles) OR 0 = ANY (p.polroles)),
          unnest(CASE p.polcmd WHEN 'r' THEN ARRAY['SELECT'] WHEN 'a' THEN ARRAY['INSERT'] WHEN 'w' THEN ARRAY['UPDATE']
                               WHEN 'd' THEN ARRAY['DELETE'] ELSE ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE'] END) action
@@ -40,7 +40,7 @@ UNION ALL
 SELECT '0004_no_primary_key', nspname, relname, '', '' FROM care c
 WHERE exposed AND NOT ours AND relkind IN ('r', 'p') AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.contype = 'p')
 UNION ALL
-SELECT '0006_multiple_permissive_policies', c.nspname, c.relname, string_agg(p.polname, ', ' ORDER BY p.polname),
+SELECT '0006_multiple_permissive_policies', c.nspname, c.relname, count(*)::text,
        p.action || ' for ' || p.rolname
 FROM care c JOIN permissive p ON p.polrelid = c.oid GROUP BY c.nspname, c.relname, p.rolname, p.action HAVING count(*) > 1
 UNION ALL
