@@ -25,7 +25,7 @@ WORDS = {
     ),
     INITPLAN: (
         "The function is called once for every row that is looked at.",
-        "Read the table of policies: it has the statement to try.",
+        "01 Preflight and 05 Explain analysis show the statement to try.",
     ),
     "0004_no_primary_key": (
         "A row cannot be named, and logical replication cannot follow it.",
