@@ -30,6 +30,7 @@ from atlas_ops.model import (
     Index,
     Installed,
     KeyFacts,
+    Lint,
     OnlineCopy,
     Partition,
     PartitionSchema,
@@ -293,6 +294,21 @@ def online_copy(connection: psycopg.Connection, spec: TableSpec) -> OnlineCopy |
         row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(online.log(spec))).fetchone()
         counted = row[0] if row else 0
     return replace(found[0], log_rows=counted)
+
+
+def lints(connection: psycopg.Connection, spec: TableSpec, snapshot: Snapshot) -> tuple[Lint, ...]:
+    """What the advisor's lints find on the tables of a snapshot, and on what is ours."""
+    tables = [relation.table.oid for relation in (snapshot.original, snapshot.partitioned) if relation is not None]
+    with reading(connection, f"Reading what the lints find on {spec.table}"):
+        return rows(
+            connection,
+            "lints",
+            Lint,
+            oids=[*tables, *(partition.oid for partition in snapshot.partitions)],
+            schema=spec.partition_schema,
+            roles=list(snapshot.closed_to),
+            installed=list(migration.INSTALLED_NAMES),
+        )
 
 
 def rehearsal_place(connection: psycopg.Connection) -> RehearsalPlace:

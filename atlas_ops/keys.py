@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
-from atlas_ops import online
+from atlas_ops import online, sqlfile
 from atlas_ops.definition import name, names, plainly, raw, text
 from atlas_ops.model import Column, Reference, Relation
 from atlas_ops.plan import Step
@@ -86,12 +86,35 @@ def not_logged(log: sql.Identifier, original: Relation, alias: str) -> sql.Compo
 
 
 def closed(spec: TableSpec, original: Relation, at: sql.Identifier) -> list[str]:
-    """The owner's alone, and marked as ours. The schema lets nobody in; row security lets nobody see, whatever default privileges say."""
+    """The owner's alone, and marked as ours: the schema lets nobody in, nobody has a privilege, row security lets nobody see."""
     return [
+        _revoked("TABLE", "class", "rel", at, ""),
         text(sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(at)),
         text(sql.SQL("COMMENT ON TABLE {} IS {}").format(at, sql.Literal(mark(spec)))),
         text(sql.SQL("ALTER TABLE {} OWNER TO {}").format(at, name(original.table.owner))),
     ]
+
+
+def _revoked(kind: str, catalog: str, prefix: str, at: sql.Identifier, arguments: str) -> str:
+    """What default privileges gave on a table or a function is taken away again."""
+    spoken = text(at) + arguments
+    return text(
+        sql.SQL("DO {}").format(
+            dollars(
+                sqlfile.template(
+                    "revoke_all",
+                    catalog=raw(f"pg_{catalog}"),
+                    acl=raw(f"{prefix}acl"),
+                    owner=raw(f"{prefix}owner"),
+                    kind=sql.Literal("r" if kind == "TABLE" else "f"),
+                    oid=sql.SQL("{}::{}").format(
+                        sql.Literal(spoken), raw("regclass" if kind == "TABLE" else "regprocedure")
+                    ),
+                    revoke=sql.Literal(f"REVOKE ALL ON {kind} {spoken} FROM "),
+                )
+            )
+        )
+    )
 
 
 def drop_marked(spec: TableSpec, at: sql.Identifier) -> str:
@@ -109,7 +132,7 @@ def function(at: sql.Identifier, body: sql.Composable, original: Relation) -> li
     )
     return [
         text(create.format(at, dollars(body))),
-        text(sql.SQL("REVOKE ALL ON FUNCTION {}() FROM PUBLIC").format(at)),
+        _revoked("FUNCTION", "proc", "pro", at, "()"),
         text(sql.SQL("ALTER FUNCTION {}() OWNER TO {}").format(at, name(original.table.owner))),
     ]
 

@@ -377,6 +377,19 @@ class RehearsalPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class Lint:
+    """What a lint of Supabase's advisor found; `sql/catalog/lints.sql`."""
+
+    lint: str  # as the advisor calls it
+    schema: str
+    name: str  # of the table, view or function
+    member: (
+        str  # constraint, indexes, number of policies; of a function its signature; '' where it is the object itself
+    )
+    signature: str  # of the finding, without the names of its object: equal on two tables that have the same fault
+
+
+@dataclass(frozen=True, slots=True)
 class KeyFacts:
     """What one read of the partition key over the whole table tells; `sql/template/key_facts.sql`."""
 

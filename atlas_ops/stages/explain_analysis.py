@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from atlas_ops import charts, explain, measure, workload
+from atlas_ops import charts, explain, measure, policies, workload
 from atlas_ops.charts import Chart
 from atlas_ops.cutover import turned
 from atlas_ops.errors import AtlasError
@@ -63,6 +63,10 @@ class ExplainAnalysis(Run):
     def touched(self) -> Chart | Words:
         """How many partitions each query reads."""
         return charts.partitions_touched(explain.touched_rows(self._results)) if self._results else NOTHING
+
+    def policies(self) -> Table | Words:
+        """Policies that call a function for every row, each with the statement to try."""
+        return policies.shown([snapshot for _, snapshot in self.snapshots()])
 
     def plan_of(self, query: str, side: str = "partitioned") -> Table | Words:
         """The plan of one query: nodes with rows estimated and actual, own time, buffers. Literals are masked."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from atlas_ops import charts, inspection, partitions, views
+from atlas_ops import catalog, charts, inspection, lints, partitions, views
 from atlas_ops.charts import Chart
+from atlas_ops.database import connect
 from atlas_ops.model import Snapshot
-from atlas_ops.report import Severity, Verdict, stopped
+from atlas_ops.report import Check, Severity, Verdict, stopped
 from atlas_ops.spec import TableSpec
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import Column, Table, count, size
@@ -29,10 +30,19 @@ class InspectPartitions(Run):
 
     def findings(self) -> views.Folded:
         """Gaps, overlaps, runway, rows in the default partition, open or unfinished partitions: the red ones first."""
-        self.checks = [
-            check for spec, snapshot in self._snapshots for check in inspection.checks(spec, snapshot, self.as_of)
-        ]
-        return views.checks_table(self.checks)
+        return self._shown(
+            [check for spec, snapshot in self._snapshots for check in inspection.checks(spec, snapshot, self.as_of)]
+        )
+
+    def lints(self) -> views.Folded:
+        """What Supabase's advisor says of the tables, and of what was made for them: red where that is ours."""
+        with connect(self.where) as connection:
+            found = [(spec, snapshot, catalog.lints(connection, spec, snapshot)) for spec, snapshot in self._snapshots]
+        return self._shown([check for each in found for check in lints.checks(*each)])
+
+    def _shown(self, found: list[Check]) -> views.Folded:
+        self.checks += [check for check in found if check not in self.checks]
+        return views.checks_table(found)
 
     def partitions(self) -> views.Folded:
         """A line a table; every partition with bounds, rows, sizes, dead rows, indexes and last vacuum folded below."""

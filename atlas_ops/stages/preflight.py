@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from atlas_ops import charts, migration, preflight, sample, views
+from atlas_ops import catalog, charts, lints, migration, policies, preflight, sample, views
 from atlas_ops.charts import Chart
+from atlas_ops.database import connect
 from atlas_ops.forecast import forecast
 from atlas_ops.model import KeyFacts, Snapshot
 from atlas_ops.report import Report, Severity
@@ -47,6 +48,16 @@ class Preflight(Run):
                 if snapshot.original
             ]
         )
+
+    def lints(self) -> views.Folded:
+        """What Supabase's advisor says of the tables as they are: notes, as nothing of it is changed."""
+        with connect(self.where) as connection:
+            found = [(spec, snapshot, catalog.lints(connection, spec, snapshot)) for spec, snapshot, *_ in self._read]
+        return views.checks_table([check for each in found for check in lints.checks(*each)])
+
+    def policies(self) -> Table | views.Words:
+        """Policies that call a function for every row, each with the statement to try."""
+        return policies.shown([snapshot for _, snapshot, *_ in self._read])
 
     def rows_per_month(self) -> Chart:
         """Rows by period and table, with those before, after and without a key."""

@@ -1,0 +1,208 @@
+"""After each stage: nothing is possible that was not possible before, and everything that was still is, with the same rows.
+
+What is new and carries the application's rights on purpose (the partitioned table, before it takes the original's place) gives no more than
+the original gives; everything else that is new gives nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from security import attack
+from security.attack import DENIED, Battlefield, Outcome, Outcomes, Who
+
+from atlas_ops import cutover
+from atlas_ops.model import Snapshot
+from atlas_ops.plan import Plan
+from atlas_ops.spec import TableSpec, tables_from
+
+COMMON = {"from": "2024-01-01", "until": "2027-01-01", "every": "year", "ahead": 1, "copy": "online"}
+TABLES = [
+    {
+        **COMMON,
+        "table": "public.messages",
+        "partition_key": "created_at",
+        "null_keys": "set_aside",
+        "incoming_foreign_keys": "registry",
+    },
+    {**COMMON, "table": "public.usage_logs", "partition_key": "timestamp"},
+]
+# As a host may have it, and what the exchange makes anew although somebody has closed it.
+HOSTILE = (
+    *(
+        f"ALTER DEFAULT PRIVILEGES GRANT ALL ON {kind} TO PUBLIC, anon, authenticated, service_role, authenticator"
+        for kind in ("TABLES", "FUNCTIONS", "SEQUENCES", "SCHEMAS", "TYPES")
+    ),
+    "CREATE MATERIALIZED VIEW public.by_user AS SELECT user_id, count(*) AS n FROM public.messages WHERE created_at IS NOT NULL GROUP BY 1",
+    "CREATE VIEW public.every_message AS SELECT * FROM public.messages WHERE created_at IS NOT NULL",
+    "CREATE FUNCTION public.loud(m public.messages) RETURNS text LANGUAGE sql SET search_path = '' RETURN upper(m.content)",
+    "CREATE FUNCTION public.latest() RETURNS SETOF public.messages LANGUAGE sql SECURITY DEFINER SET search_path = '' "
+    "BEGIN ATOMIC SELECT * FROM public.messages ORDER BY created_at DESC NULLS LAST LIMIT 3; END",
+    *(
+        f"REVOKE ALL ON {what} FROM PUBLIC, anon, authenticated, authenticator"
+        for what in (
+            "public.by_user",
+            "public.every_message",
+            "FUNCTION public.loud(public.messages)",
+            "FUNCTION public.latest()",
+            "public.usage_logs",
+            "SEQUENCE public.usage_logs_id_seq",
+        )
+    ),
+    "GRANT SELECT (id, event, user_id), INSERT (event, user_id), UPDATE (event) ON public.usage_logs TO authenticated",
+    "ALTER TABLE public.usage_logs FORCE ROW LEVEL SECURITY",
+)
+
+REFUSED_TRUNCATE = {"55006", "0A000", DENIED}
+WITHOUT_KEYS = {"UPDATE all", "DELETE all"}  # with rows that are set aside at the cut-over
+
+
+class War:
+    """One database, attacked before anything is done and after each stage."""
+
+    def __init__(self, db: Any, now: Any) -> None:
+        self.db, self.now, self.specs = db, now, tables_from(TABLES)
+        people = attack.people(db)
+        self.people = people
+        self.attackers = [Who(role, str(people["me"]) if role == "authenticated" else None) for role in attack.ROLES]
+        self.field: Battlefield
+        self.before = self.campaign()
+        self.known = {f"{each.schema}.{each.name}" for each in self.field.relations}
+        self.known |= {each.signature for each in self.field.functions}
+        self.known |= {each.schema for each in (*self.field.relations, *self.field.functions)}
+        self.allowed = self.privileges()
+
+    def campaign(self) -> dict[str, Outcomes]:
+        self.field = attack.survey(self.db, self.people)
+        return {str(who): attack.attack(self.db, self.field, who) for who in self.attackers}
+
+    def privileges(self) -> dict[str, set[str]]:
+        with self.db.connect() as conn:
+            return {role: attack.privileges(conn, role) for role in attack.ROLES}
+
+    def stage(self, name: str, *, whole: bool = True) -> None:
+        """`whole`: all rows are where the application looks for them."""
+        found = [
+            f"{who}: {object_} {verb} {outcome} {said}"
+            for who, outcomes in self.campaign().items()
+            for (object_, verb), outcome in outcomes.items()
+            if (said := self.judged(who, object_, verb, outcome, whole))
+        ]
+        found += self.gained()
+        for role in ("authenticated", "service_role"):
+            found += attack.let_in(self.db, self.field, role)
+        found += attack.given_all(self.db, self.field, "authenticated")  # service_role has BYPASSRLS
+        assert not found, "\n".join([f"after {name}", *found])
+
+    def judged(self, who: str, object_: str, verb: str, outcome: Outcome, whole: bool) -> str:
+        """What is wrong with an outcome; '' where nothing is."""
+        before, original = self.before[who], object_.removesuffix("_partitioned")
+        if object_ in self.known and (object_, verb) in before:
+            return self.as_before(before[object_, verb], verb, outcome, whole)
+        if object_ != original and original in self.known:
+            return self.beside(before[original, verb], verb, outcome, whole)
+        if outcome.done:
+            return "is new, and possible"
+        closed = outcome.sqlstate == DENIED or object_ == "public.partition_performance"
+        return "" if closed else "is new, and refused for no lack of a right"
+
+    def as_before(self, before: Outcome, verb: str, outcome: Outcome, whole: bool) -> str:
+        """What was there before, by the name that it had."""
+        if outcome.done and not before.done:
+            return f"was refused before ({before.sqlstate})"
+        if before.done and not outcome.done:
+            # Told by preflight: no key could be logged for the rows that it takes, and a registry is not emptied. With CASCADE from a
+            # table that it refers to it would reach each partition, on which nobody has a right.
+            return (
+                "" if "TRUNCATE" in verb and outcome.sqlstate in REFUSED_TRUNCATE else f"was possible before ({before})"
+            )
+        same = outcome.rows == before.rows and outcome.digest == before.digest
+        return "" if same or not outcome.done or not whole or verb in WITHOUT_KEYS else f"was {before}"
+
+    def beside(self, original: Outcome, verb: str, outcome: Outcome, whole: bool) -> str:
+        """The partitioned table beside the original: it gives no more than this does."""
+        if not outcome.done:
+            return ""
+        if not original.done:
+            return f"is refused on the original ({original.sqlstate})"
+        if not verb.startswith(("SELECT", "see", "LIKE")):
+            return "wrote to what follows" if outcome.rows else ""
+        same = outcome.rows == original.rows and outcome.digest == original.digest
+        return "" if same or not whole else f"the original gives {original}"
+
+    def gained(self) -> Iterator[str]:
+        """Privileges by the catalogs that nobody had before; those on the partitioned table are the original's."""
+        for role, held in self.privileges().items():
+            for one in sorted(held - self.allowed[role]):
+                if one.replace("_partitioned", "", 1) not in self.allowed[role]:
+                    yield f"{role} gained {one}"
+            for one in sorted(self.allowed[role] - held):
+                yield f"{role} lost {one}"
+
+    def cut_over(self, db: Any, spec: TableSpec) -> None:
+        self.exchange(db, spec, lambda found, snapshot: cutover.plan_cut_over(found, snapshot, self.now.as_of))
+
+    def roll_back(self, db: Any, spec: TableSpec) -> None:
+        self.exchange(db, spec, cutover.plan_roll_back)
+
+    def exchange(self, db: Any, spec: TableSpec, planned: Callable[[TableSpec, Snapshot], Plan]) -> None:
+        """And then what takes longer than an exchange may: a second plan fills the materialized views."""
+        assert self.now.bars(db, spec) == []
+        while (plan := planned(*self.now.placed(db, spec))).steps:
+            self.now.carry_out(db, plan)
+
+    def each(self, what: Callable[[Any, TableSpec], Any]) -> None:
+        for spec in self.specs:
+            what(self.db, spec)
+
+
+@pytest.mark.parametrize("hostile", [False, True], ids=["as Supabase has it", "hostile default privileges"])
+def test_nothing_that_was_closed_is_open_after_any_stage(atlas: Any, now: Any, hostile: bool) -> None:
+    if hostile:
+        now.run(atlas, *HOSTILE)
+    war = War(atlas, now)
+    war.each(now.follow)
+    war.stage("apply")
+    future = "SELECT count(*) FROM public.create_future_partitions('{}-02-15')"
+    assert now.value(atlas, future.format(2027)) > 0
+    war.stage("create_future_partitions")
+    war.each(war.cut_over)
+    war.stage("the cut-over")
+    assert now.value(atlas, future.format(2028)) > 0
+    war.stage("create_future_partitions after the cut-over")
+    by_hand(war)
+    war.each(war.roll_back)
+    war.stage("the roll-back")
+    war.each(lambda db, spec: now.carry_out(db, cutover.plan_abandon(*now.placed(db, spec))))
+    war.stage("the copy was abandoned")
+    war.each(now.follow)
+    war.each(war.cut_over)
+    war.each(lambda db, spec: now.carry_out(db, cutover.plan_retire(*now.placed(db, spec))))
+    war.stage("the retired table was dropped")
+
+
+def by_hand(war: War) -> None:
+    """A partition that somebody detaches, or even takes out of the closed schema, is as closed as it was."""
+    places = [("messages", "partitions.messages_2025"), ("usage_logs", "partitions.usage_logs_2025")]
+    bounds = {
+        part: war.now.value(
+            war.db, f"SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = '{part}'::regclass"
+        )
+        for _, part in places
+    }
+    for table, part in places:
+        war.now.run(war.db, f"ALTER TABLE {table} DETACH PARTITION {part}")
+    war.stage("a partition was detached by hand", whole=False)
+    for _, part in places:
+        war.now.run(war.db, f"ALTER TABLE {part} SET SCHEMA public")
+    war.stage("and moved into an exposed schema", whole=False)
+    for table, part in places:
+        name = part.removeprefix("partitions.")
+        war.now.run(
+            war.db,
+            f"ALTER TABLE public.{name} SET SCHEMA partitions",
+            f"ALTER TABLE {table} ATTACH PARTITION {part} {bounds[part]}",
+        )
+    war.stage("and attached again")
