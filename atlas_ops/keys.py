@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
-from atlas_ops import online
+from atlas_ops import online, sqlfile
 from atlas_ops.definition import name, names, plainly, raw, text
 from atlas_ops.model import Column, Reference, Relation
 from atlas_ops.plan import Step
@@ -129,12 +129,9 @@ def switch(state: str, at: sql.Identifier, *triggers: str) -> str:
     return text(sql.SQL("ALTER TABLE {} {}").format(at, switched))
 
 
-def dollars(body: sql.Composable) -> sql.SQL:
+def dollars(body: sql.Composable) -> sql.Composed:
     """Between dollar quotes that no name in the body can end."""
-    inner, tag = text(body).strip(), "function"
-    while f"${tag}$" in inner:
-        tag += "_"
-    return sql.SQL(f"${tag}$\n{inner}\n${tag}$")
+    return sqlfile.filled("$function$\n{body}\n$function$", body=raw(text(body).strip()))
 
 
 def vacuum(at: sql.Identifier, spoken: str) -> Step:
