@@ -143,6 +143,8 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
         if original is not None:
             original = replace(original, references=references(connection, spec))
         partitioned = relation(connection, *spec.partitioned_at)
+        # `table` may be partitioned already, by others: then its partitions are those to look at
+        divided = next((one for one in (partitioned, original) if one is not None and one.table.kind == "p"), partitioned)
         roles = _column(connection, "application_roles", oid=original.table.oid if original else 0)
         (room,) = rows(
             connection,
@@ -160,7 +162,7 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
                 connection,
                 "partitions",
                 Partition,
-                oid=partitioned.table.oid if partitioned else 0,
+                oid=divided.table.oid if divided else 0,
                 mark=migration.mark_prefix(spec),
             ),
             partition_schema=room,

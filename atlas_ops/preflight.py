@@ -129,7 +129,7 @@ def _kind(spec: TableSpec, original: Relation) -> Iterator[Check]:
     problem = {
         table.kind == "p": (
             "is partitioned already",
-            "04 Inspect partitions reads it as it is; there is nothing to migrate.",
+            "There is nothing to migrate: 04 Inspect partitions and 08 Plan archive serve it as it is, with this specification.",
         ),
         table.kind not in "rp": ("is no table", "Name the table behind the view."),
         table.is_partition: ("is a partition of another table", "Name the partitioned table."),
@@ -191,7 +191,9 @@ def _names(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Iterator[Check]:
         if place in ours:
             continue
         if place == (spec.partitioned_schema, spec.partitioned_name) and not snapshot.registered:
-            yield _taken(spec, taken, "The partitioned table would get this name.")
+            already = "It is partitioned already: 04 Inspect partitions and 08 Plan archive serve it as it is. "
+            others = taken.kind == "partitioned table"
+            yield _taken(spec, taken, f"{already if others else ''}The partitioned table would get this name.")
         elif taken.schema == spec.partition_schema and taken.name in partitions:
             yield _taken(
                 spec,

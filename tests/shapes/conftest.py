@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.database.conftest import Operations
+from tests.database.conftest import Operations, enter
+
+__all__ = ["enter"]  # the fixture that enters a stage as its notebook does
 
 
 @pytest.fixture(scope="session")

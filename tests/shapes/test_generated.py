@@ -6,6 +6,7 @@ The run is the same every time (derandomized). ATLAS_OPS_SHAPES sets how many ta
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,13 +35,21 @@ def cut(word: str, most: int) -> str:
 
 words = st.lists(st.sampled_from(TOKENS), min_size=1, max_size=8).map("".join)
 names = st.one_of(words, words, st.sampled_from(["item", "Item", "n" * 63, "é" * 31])).map(lambda word: cut(word, 63))
-# the table's own leaves room for what is derived from it, most of the time
-table_names = st.one_of(*[words.map(lambda word: cut(word, 50))] * 9, st.just("n" * 55))
+
+
+def _distinct(found: list[str]) -> Iterator[str]:
+    """The names in their order; one that was there already gets a number."""
+    used = {"body"}
+    for number, word in enumerate(found):
+        one = f"{cut(word, 60)}{number}" if word in used else word
+        used.add(one)
+        yield one
+
 
 # -- columns: type and the value of a row numbered n
 
 TYPES = {
-    "int": "n", "bigint": "n * 1000000007", "text": "'x' || n", "varchar(40)": "'\"\\' || n", "char(6)": "'c'", "boolean": "n % 2 = 0",
+    "int": "n", "bigint": "n::bigint * 1000000007", "text": "'x' || n", "varchar(40)": "'\"\\' || n", "char(6)": "'c'", "boolean": "n % 2 = 0",
     "numeric": "n / 3.0", "numeric(20, 6)": "n / 3.0", "float8": "CASE n % 3 WHEN 0 THEN 'NaN' ELSE '-0' END::float8", "money": "n::money",
     "date": "CASE n % 2 WHEN 0 THEN 'infinity' ELSE '0044-03-15 BC' END::date", "timestamp": "'-infinity'::timestamp", "time": "'12:00:00.000001'::time",
     "interval": "'1 mon 2 days'::interval", "uuid": "md5(n::text)::uuid", "bytea": "decode('00ff', 'hex')", "inet": "'::1'::inet", "jsonb": "'{\"a\": [1.10, null]}'::jsonb",
@@ -89,15 +98,15 @@ def tables(draw: st.DrawFn) -> Shape:
     primary = draw(st.sampled_from(PRIMARIES))
     moment = draw(st.sampled_from(list(MOMENTS)))
     kinds = draw(st.lists(st.sampled_from(list(TYPES)), max_size=4))
-    used = draw(st.lists(names, min_size=14 + len(kinds), max_size=14 + len(kinds), unique=True).filter(lambda found: "body" not in found))
-    taken = iter(used)
+    taken = _distinct(draw(st.lists(names, min_size=24, max_size=24)))
     schema = draw(st.sampled_from(["public", "public", next(taken)]))
-    table = draw(table_names)
+    # the table's own name leaves room for what is derived from it, most of the time
+    table = cut(next(taken), 50 if draw(st.integers(0, 19)) else 63)
     whole = f"{quoted(schema)}.{quoted(table)}"
     keys, at = [quoted(next(taken)) for _ in primary.columns], quoted(next(taken))
     others = {quoted(next(taken)): kind for kind in kinds}
     nullable = draw(st.booleans()) and not primary.with_key
-    nulls: Any = draw(st.sampled_from(["refuse", "set_aside"])) if nullable else "refuse"
+    nulls: Any = draw(st.sampled_from(["set_aside", "set_aside", "set_aside", "refuse"])) if nullable else "refuse"
     columns = [f"{key} {kind}" for key, kind in zip(keys, primary.columns, strict=True)]
     columns += [f"{at} {moment}{'' if nullable else ' NOT NULL'}", *(f"{name} {kind}" for name, kind in others.items())]
     columns = list(draw(st.permutations(columns)))
@@ -115,13 +124,13 @@ def tables(draw: st.DrawFn) -> Shape:
         overriding=primary.overriding, numbered=primary.numbered,
         draw=f"INSERT INTO {whole} ({at}, body) VALUES ('2024-01-20', 'drawn')" if primary.draws else "",
         null_keys=nulls, unique_without_key=draw(st.sampled_from(["refuse", "add_key"])),
-        default_partition=draw(st.sampled_from([True, True, False])),
+        default_partition=draw(st.sampled_from([*[True] * 9, False])),
         **({"partition_schema": quoted(next(taken))} if draw(st.integers(0, 3)) == 0 else {}),
         **({"partitioned_table": f"{quoted(schema)}.{quoted(next(taken))}"} if draw(st.integers(0, 3)) == 0 else {}),
     )  # fmt: skip
 
 
-def _hanging(draw: st.DrawFn, taken: Any, whole: str, schema: str, at: str, keys: list[str], others: dict[str, str]) -> list[str]:
+def _hanging(draw: st.DrawFn, taken: Iterator[str], whole: str, schema: str, at: str, keys: list[str], others: dict[str, str]) -> list[str]:
     """Indexes, checks, triggers, policies, grants, each with a name of its own."""
 
     def wanted() -> bool:
