@@ -170,7 +170,12 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
                 connection,
                 "names",
                 Taken,
-                names=[*names, *incoming.names_needed(spec), *migration.INSTALLED_NAMES],
+                names=[
+                    *names,
+                    *(migration.index_names(spec, original, names) if original else ()),
+                    *incoming.names_needed(spec),
+                    *migration.INSTALLED_NAMES,
+                ],
                 functions=list(migration.INSTALLED_NAMES),
             ),
             closed_to=roles,

@@ -25,6 +25,7 @@ class Shape:
     draw: str = ""
     refused: str = ""
     needs: str = ""  # what the server was built with: ICU or XML
+    large: bool = False  # copied in batches
 
 
 def keyed(
@@ -144,8 +145,18 @@ COLUMNS = (
         before=("CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",),
         more={"ci": "CASE n % 2 WHEN 0 THEN 'Ä' ELSE 'ä' END"}, after=("CREATE INDEX ON item (ci)",)), needs="ICU"),
     keyed("no other column", f"id int PRIMARY KEY, {AT}", "n"),
-    keyed("columns with the names of ours", "id int PRIMARY KEY, at timestamptz NOT NULL, s int, t int, b int, o int, p int, r int, reached text, next text, "
-          "seq int, op text, k int, schema_name text, table_name text", "n", more=dict.fromkeys("s t b o p r seq k".split(), "n")),
+    replace(keyed("columns with the names of ours", "id int PRIMARY KEY, at timestamptz NOT NULL, s int, t int, b int, o int, p int, r int, reached text, next text, "
+          "seq int, op text, k int, schema_name text, table_name text", "n", more={**dict.fromkeys("s t b o p r seq k".split(), "n"), "reached": "'2030-01-01'"},
+        after=("CREATE INDEX ON item (at)",)), large=True),
+)  # fmt: skip
+
+PLACES = (
+    keyed("a table named like an alias", f"t int PRIMARY KEY, {AT}", "n", primary="t", table="t", draw=""),
+    keyed("a table named like a log", f"id int PRIMARY KEY, {AT}", "n", table="b_key_log"),
+    replace(keyed("indexes with names of ours", f"id int CONSTRAINT item_partitioned_at_idx PRIMARY KEY, {AT}, code int", "n", more={"code": "n"}, after=(
+        "CREATE INDEX item_partitioned_pkey ON item (at)", "CREATE INDEX item_2024_01_at_idx ON item (code)")), refused="name taken"),
+    replace(keyed("relations with names of ours", f"id int PRIMARY KEY, {AT}, code int", "n", more={"code": "n"}, after=(
+        "CREATE INDEX item_2024_01 ON item (code)", "CREATE INDEX item_2024_02_pkey ON item (code, at)", "CREATE INDEX item_retired ON item (code DESC)")), refused="name taken"),
 )  # fmt: skip
 
 UNIQUE = (
@@ -216,4 +227,4 @@ NAMED = (
     named("another schema", "Item", schema='an"other; schema'),
     named("dollars in the schema", "item", schema="$do$"),
 )
-SHAPES = (*KEYS, *TIMES, *COLUMNS, *UNIQUE, *NAMED)
+SHAPES = (*KEYS, *TIMES, *COLUMNS, *PLACES, *UNIQUE, *NAMED)

@@ -60,15 +60,16 @@ class Story:
         assert (self.catalogs(), self.rows()) == before
         return reds
 
-    def tell(self, *chapters: Sequence[str], draw: str = "") -> None:
+    def tell(self, *chapters: Sequence[str], draw: str = "", large: bool = False) -> None:
         """The whole story with writes before the cut-over, after it, and after the roll back (as many chapters as there are given).
 
-        `draw`: an INSERT of one row whose number the table itself gives, for every chapter.
+        `draw`: an INSERT of one row whose number the table itself gives, for every chapter. `large`: the first month is copied in batches.
         """
         ops, db, spec = self.ops, self.db, self.spec
         first, second, third = (*chapters, (), (), ())[:3]
         catalogs, rows = self.catalogs(), self.rows()
-        ops.follow(db, spec)
+        lines = ops.follow(db, spec, {"2024-01": 10_000_000} if large else None)
+        assert large == any(line.step.startswith("index ") for line in lines)
         assert ops.in_step(db, spec) == len(rows)
         assert self.rows() == rows
 
