@@ -144,7 +144,9 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
             original = replace(original, references=references(connection, spec))
         partitioned = relation(connection, *spec.partitioned_at)
         # `table` may be partitioned already, by others: then its partitions are those to look at
-        divided = next((one for one in (partitioned, original) if one is not None and one.table.kind == "p"), partitioned)
+        divided = next(
+            (one for one in (partitioned, original) if one is not None and one.table.kind == "p"), partitioned
+        )
         roles = _column(connection, "application_roles", oid=original.table.oid if original else 0)
         (room,) = rows(
             connection,

@@ -91,8 +91,10 @@ _WORDS = {
     "runway, others": (
         "runway",
         "A row without a partition goes to the default partition where there is one, and is refused (23514) where there is none.",
-        "These partitions are not under our care: see to it that what made them (pg_partman's run_maintenance, pgslice add_partitions, "
-        "a scheduler) makes the next. Or make them yourself, under the names that they have.",
+        (
+            "These partitions are not under our care: see to it that what made them (pg_partman's run_maintenance, pgslice add_partitions, "
+            "a scheduler) makes the next. Or make them yourself, under the names that they have."
+        ),
     ),
     "default holds rows": (
         "default partition",

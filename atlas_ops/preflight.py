@@ -227,14 +227,19 @@ def _names_of_indexes(spec: TableSpec, snapshot: Snapshot, original: Relation, a
             place = (taken.schema, taken.name)
             if place == (spec.schema, spec.retired_name) and swaps:
                 yield _taken(spec, taken, "At the cut-over the original has this name on its way to the closed schema.")
-            elif place == (spec.partition_schema, spec.partitioned_name) and spec.partition_schema != spec.partitioned_schema:
+            elif (
+                place == (spec.partition_schema, spec.partitioned_name)
+                and spec.partition_schema != spec.partitioned_schema
+            ):
                 yield _taken(spec, taken, "The partitioned table has this name on its way out of the closed schema.")
             elif (taken.schema == spec.partition_schema and taken.name in inside.difference(tables)) or (
                 taken.schema in (spec.partitioned_schema, spec.partition_schema) and taken.name in beside
             ):
                 yield _taken(spec, taken, "An index, or the sequence of an identity, would get this name.")
     for index in original.indexes if swaps else ():
-        if index.name in inside and not (snapshot.partitioned is None and index.name == spec.retired_name):  # told above
+        if index.name in inside and not (
+            snapshot.partitioned is None and index.name == spec.retired_name
+        ):  # told above
             other = text(name(fit(f"{index.name[:40]}_of_{spec.name}")))
             yield _check(
                 Severity.STOP, spec, "name taken", f"Index {index.name} of {spec.table} has the name of a relation of ours.",

@@ -36,9 +36,7 @@ class PlanArchive(Run):
 
     @cached_property
     def _candidates(self) -> list[archive.Candidate]:
-        return [
-            found for spec, snapshot in self._divided for found in archive.candidates(spec, snapshot, self.as_of)
-        ]
+        return [found for spec, snapshot in self._divided for found in archive.candidates(spec, snapshot, self.as_of)]
 
     def findings(self) -> views.Folded:
         """What would make a detach refuse, or make it pointless."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 
@@ -24,7 +25,7 @@ def _months(pattern: str, *lower: str) -> list[str]:
     edges = [f"{month}-01" for month in lower]
     return [
         f"CREATE TABLE {pattern.format(y=low[:4], m=low[5:7], d=low[8:])} PARTITION OF message FOR VALUES FROM ('{low} 00:00:00+00') TO ('{high} 00:00:00+00')"
-        for low, high in zip(edges, edges[1:], strict=False)
+        for low, high in pairwise(edges)
     ]
 
 

@@ -67,7 +67,9 @@ def keyed(
         if at != primary:
             writes.append(f"UPDATE {table} SET {at} = {at} + '1 month'::interval WHERE {row(n + 20)}")
         if numbered:
-            writes.append(f"UPDATE {table} SET {primary} = (SELECT {key} FROM (VALUES ({1000 + n})) AS v (n)) WHERE {row(n + 30)}")
+            writes.append(
+                f"UPDATE {table} SET {primary} = (SELECT {key} FROM (VALUES ({1000 + n})) AS v (n)) WHERE {row(n + 30)}"
+            )
         return tuple(writes)
 
     return Shape(
@@ -146,7 +148,7 @@ COLUMNS = (
         more={"ci": "CASE n % 2 WHEN 0 THEN 'Ä' ELSE 'ä' END"}, after=("CREATE INDEX ON item (ci)",)), needs="ICU"),
     keyed("no other column", f"id int PRIMARY KEY, {AT}", "n"),
     replace(keyed("columns with the names of ours", "id int PRIMARY KEY, at timestamptz NOT NULL, s int, t int, b int, o int, p int, r int, reached text, next text, "
-          "seq int, op text, k int, schema_name text, table_name text", "n", more={**dict.fromkeys("s t b o p r seq k".split(), "n"), "reached": "'2030-01-01'"},
+          "seq int, op text, k int, schema_name text, table_name text", "n", more={**dict.fromkeys(["s", "t", "b", "o", "p", "r", "seq", "k"], "n"), "reached": "'2030-01-01'"},
         after=("CREATE INDEX ON item (at)",)), large=True),
 )  # fmt: skip
 
@@ -172,7 +174,7 @@ UNIQUE = (
 # Every name of one table, of the kinds that break a text which is not quoted; the same names for all that hangs on the table.
 NAMES = {
     "mixed case": "MixedCase",
-    "blanks and quotes": 'it"s a \'name\' ',
+    "blanks and quotes": "it\"s a 'name' ",
     "reserved": "select",
     "not ASCII": "größe_表_😀",
     "punctuation": "a;b--c/*d*/,(e)",
@@ -196,7 +198,7 @@ def named(kind: str, word: str, schema: str = "public") -> Shape:
     place, table = quoted(schema), own("", 50)
     whole = f"{place}.{table}"
     at, key, other = own("@"), own("#"), own("!")
-    made = keyed(
+    return keyed(
         f"named: {kind}",
         f"{key} int CONSTRAINT {own('pk')} PRIMARY KEY, {at} timestamptz NOT NULL, {other} int CONSTRAINT {own('ck')} CHECK ({other} > 0)",
         "n", primary=key, at=at, table=whole, more={other: "n"},
@@ -217,7 +219,6 @@ def named(kind: str, word: str, schema: str = "public") -> Shape:
             f"COMMENT ON TABLE {whole} IS 'of {word.replace(chr(39), chr(39) * 2)}'",
         ),
     )  # fmt: skip
-    return made
 
 
 NAMED = (

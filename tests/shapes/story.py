@@ -47,7 +47,7 @@ class Story:
         with psycopg.connect(self.db.superuser_conninfo, options="-c TimeZone=UTC") as conn:
             for statement in statements:
                 conn.execute(statement)
-            query = f"SELECT t::text FROM {self.table} AS t ORDER BY t::text COLLATE \"C\""
+            query = f'SELECT t::text FROM {self.table} AS t ORDER BY t::text COLLATE "C"'
             found = [row for (row,) in conn.execute(query)]
             conn.rollback()
         return found

@@ -28,13 +28,21 @@ def test_a_shape_passes_the_whole_story_or_is_refused_with_the_cure(empty: Any, 
 
 def test_a_table_in_a_tablespace_passes_the_whole_story(empty: Any, ops: Any) -> None:
     name = f"place_{os.getpid()}_{empty.version}"
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder, psycopg.connect(empty.superuser_conninfo, autocommit=True) as admin:
+    with (
+        tempfile.TemporaryDirectory(dir="/var/tmp") as folder,
+        psycopg.connect(empty.superuser_conninfo, autocommit=True) as admin,
+    ):
         data = Path(str(admin.execute("SHOW data_directory").fetchone()[0]))
         shutil.chown(folder, data.owner())  # as root the server runs as another user
         admin.execute(f"CREATE TABLESPACE {name} OWNER postgres LOCATION '{folder}'")
         try:
             [plain] = [shape for shape in SHAPES if shape.name == "ulid"]
-            ops.run(empty, *plain.made, f"ALTER TABLE item SET TABLESPACE {name}", f"CREATE INDEX ON item (body) TABLESPACE {name}")
+            ops.run(
+                empty,
+                *plain.made,
+                f"ALTER TABLE item SET TABLESPACE {name}",
+                f"CREATE INDEX ON item (body) TABLESPACE {name}",
+            )
             story = Story(ops, empty, **plain.keys)
             assert story.refused() == ()
             story.tell(*plain.chapters)
