@@ -166,6 +166,10 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
         if original is not None:
             original = replace(original, references=references(connection, spec))
         partitioned = relation(connection, *spec.partitioned_at)
+        # `table` may be partitioned already, by others: then its partitions are those to look at
+        divided = next(
+            (one for one in (partitioned, original) if one is not None and one.table.kind == "p"), partitioned
+        )
         roles = _column(connection, "application_roles", oid=original.table.oid if original else 0)
         (room,) = rows(
             connection,
@@ -183,7 +187,7 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
                 connection,
                 "partitions",
                 Partition,
-                oid=partitioned.table.oid if partitioned else 0,
+                oid=divided.table.oid if divided else 0,
                 mark=migration.mark_prefix(spec),
             ),
             partition_schema=room,
@@ -191,7 +195,12 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
                 connection,
                 "names",
                 Taken,
-                names=[*names, *incoming.names_needed(spec), *migration.INSTALLED_NAMES],
+                names=[
+                    *names,
+                    *(migration.index_names(spec, original, names) if original else ()),
+                    *incoming.names_needed(spec),
+                    *migration.INSTALLED_NAMES,
+                ],
                 functions=list(migration.INSTALLED_NAMES),
             ),
             closed_to=roles,

@@ -197,5 +197,6 @@ def _who(one: Transaction) -> str:
 
 def _locked(statements: Sequence[str]) -> list[str]:
     """The tables that the LOCK statements name, as SQL writes them."""
-    found = [re.match(r"LOCK TABLE (?:ONLY )?(.*) IN [A-Z ]+ MODE", statement) for statement in statements]
+    # a name may hold a line break
+    found = [re.match(r"(?s)LOCK TABLE (?:ONLY )?(.*) IN [A-Z ]+ MODE", statement) for statement in statements]
     return [one[1] for one in found if one]

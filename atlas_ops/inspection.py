@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from psycopg import sql
 
 from atlas_ops import bounds, definition
-from atlas_ops.bounds import Every, Period
+from atlas_ops.bounds import Bound, Every, Period
 from atlas_ops.definition import name, raw, text
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import Partition, Relation, Snapshot
@@ -26,6 +26,7 @@ from atlas_ops.partitions import (
     listed,
     marked,
     midnight,
+    named_like,
     partitioned_table,
     qualified,
     role_names,
@@ -86,6 +87,14 @@ _WORDS = {
         "runway",
         "An INSERT of a row without a partition fails (23514).",
         "Call create_future_partitions(), and see to it that a scheduler does.",
+    ),
+    "runway, others": (
+        "runway",
+        "A row without a partition goes to the default partition where there is one, and is refused (23514) where there is none.",
+        (
+            "These partitions are not under our care: see to it that what made them (pg_partman's run_maintenance, pgslice add_partitions, "
+            "a scheduler) makes the next. Or make them yourself, under the names that they have."
+        ),
     ),
     "default holds rows": (
         "default partition",
@@ -231,13 +240,16 @@ class _Inspection:
         )
 
     def runway(self) -> Iterator[Check]:
-        words = "runway" + self.or_default
+        words = "runway" + (self.or_default if self.snapshot.registered else ", others")
         today = midnight(self.as_of)
         left = bounds.runway((bound for partition, bound in self.attached if not partition.detach_pending), today)
         if left is None:
             yield self._ok(words, "The last partition has no end.")
             return
-        statements = ["SELECT * FROM public.create_future_partitions()"] if self.snapshot.registered else []
+        statements = ["SELECT * FROM public.create_future_partitions()"]
+        if not self.snapshot.registered:
+            end = today + left if left else bounds.period_of(self.spec.every, self.as_of).lower
+            statements = [statement for period in self._to_come(end) for statement in self._make(period)]
         if left == timedelta(0):
             yield self._finding(Severity.STOP, words, f"No partition holds {today.date()}.", statements)
             return
@@ -249,6 +261,18 @@ class _Inspection:
             yield self._finding(Severity.WARN, words, what, statements)
         else:
             yield self._ok(words, what)
+
+    def _to_come(self, end: datetime) -> Iterator[Period]:
+        """The periods that are missing from the end of the runway up to `ahead` beyond the current one; none where it ends between two."""
+        if _range_column(self.relation.table.partition_key or "") != self.spec.partition_key:
+            return
+        last = bounds.period_of(self.spec.every, self.as_of)
+        for _ in range(min(self.spec.ahead, _MOST_STATEMENTS)):
+            last = last.next()
+        ranges = [bound for bound in self.bounds if bound.readable and not bound.is_default]
+        for period in self._periods_in(end, last.upper):
+            if not bounds.overlaps([*ranges, Bound(period.lower, period.upper, is_default=False, text="")]):
+                yield period
 
     def _periods_ahead(self, end: datetime) -> int:
         """Whole periods after the current one that end by `end`; no more are counted than are asked for."""
@@ -307,7 +331,7 @@ class _Inspection:
         key, table = self.relation.column(self.spec.partition_key), self.relation.table
         if key is None:
             return []
-        at = (self.spec.partition_schema, self.spec.partition_name(period))
+        at = named_like(self.spec, self.snapshot, period)
         lower, upper = (sql.Literal(bounds.literal(edge, key.base_type)) for edge in (period.lower, period.upper))
         attach = sql.SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})")
         return [

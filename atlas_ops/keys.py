@@ -152,12 +152,9 @@ def switch(state: str, at: sql.Identifier, *triggers: str) -> str:
     return text(sql.SQL("ALTER TABLE {} {}").format(at, switched))
 
 
-def dollars(body: sql.Composable) -> sql.SQL:
+def dollars(body: sql.Composable) -> sql.Composed:
     """Between dollar quotes that no name in the body can end."""
-    inner, tag = text(body).strip(), "function"
-    while f"${tag}$" in inner:
-        tag += "_"
-    return sql.SQL(f"${tag}$\n{inner}\n${tag}$")
+    return sqlfile.filled("$function$\n{body}\n$function$", body=raw(text(body).strip()))
 
 
 def vacuum(at: sql.Identifier, spoken: str) -> Step:

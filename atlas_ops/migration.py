@@ -148,6 +148,19 @@ def names_needed(spec: TableSpec, as_of: date) -> tuple[str, ...]:
     )
 
 
+def index_names(spec: TableSpec, original: Relation, tables: Sequence[str]) -> tuple[str, ...]:
+    """The names that the indexes get on tables of ours, and on the partitioned table those of its identities' sequences too."""
+    plans = definition.index_plans(original, spec.partition_key, spec.indexes)
+    return (
+        *(plan.name_on(table) for table in tables for plan in plans),
+        *(
+            definition.fit(f"{spec.partitioned_name}_{column.name}_seq")
+            for column in original.columns
+            if column.identity and spec.partitioned_name in tables
+        ),
+    )
+
+
 def copied(snapshot: Snapshot) -> bool:
     """Whether any part was copied, or is being copied: from then on a capture that is not there means writes that nothing knows of."""
     return bool(snapshot.partitions)

@@ -164,11 +164,12 @@ def guard(spec: TableSpec, table: tuple[str, str]) -> list[str]:
         )
     )
     install = text(
-        sql.SQL("DO $do$ BEGIN EXECUTE {} || format({}, (SELECT drained_xid FROM {} WHERE {})); END $do$").format(
-            sql.Literal(create),
-            sql.Literal("EXECUTE FUNCTION atlas_ops.refuse_old_snapshot(%L)"),
-            raw(STATE),
-            _row(spec),
+        sqlfile.filled(
+            "DO $do$ BEGIN EXECUTE {create} || format({end}, (SELECT drained_xid FROM {state} WHERE {row})); END $do$",
+            create=sql.Literal(create),
+            end=sql.Literal("EXECUTE FUNCTION atlas_ops.refuse_old_snapshot(%L)"),
+            state=raw(STATE),
+            row=_row(spec),
         )
     )
     return [install, _always(table, GUARD)]
@@ -427,12 +428,15 @@ class Drain:
         """Rows without a key that came since preflight have no place: the drain stops, and their keys stay in the log."""
         key = self.spec.partition_key
         return text(
-            sql.SQL(
-                "DO $do$ BEGIN IF EXISTS (SELECT FROM {} AS b JOIN {} AS s ON {} WHERE {} IS NULL AND {} IS NULL) THEN "
+            sqlfile.filled(
+                "DO $do$ BEGIN IF EXISTS (SELECT FROM {batch} AS b JOIN {source} AS s ON {same} WHERE {logged} IS NULL AND {key} IS NULL) THEN "
                 "RAISE EXCEPTION 'rows without a partition key came, and null_keys is refuse' USING ERRCODE = 'not_null_violation', "
-                "HINT = 'Say in the specification what becomes of them: null_keys: set_aside, or a value.'; END IF; END $do$"
-            ).format(
-                self.batch, self.original_side.table, _same("s", "b", self.primary), name("b", key), name("s", key)
+                "HINT = 'Say in the specification what becomes of them: null_keys: set_aside, or a value.'; END IF; END $do$",
+                batch=self.batch,
+                source=self.original_side.table,
+                same=_same("s", "b", self.primary),
+                logged=name("b", key),
+                key=name("s", key),
             )
         )
 

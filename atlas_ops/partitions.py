@@ -5,13 +5,14 @@ All of it is pure. A row count comes from statistics, and says from which: no pa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
-from atlas_ops import bounds
-from atlas_ops.bounds import Bound, Every
+from atlas_ops import bounds, definition
+from atlas_ops.bounds import Bound, Every, Period
 from atlas_ops.definition import name, text
 from atlas_ops.migration import SET_ASIDE, mark_prefix
 from atlas_ops.model import Partition, Relation, Snapshot
@@ -20,6 +21,9 @@ from atlas_ops.tables import Column, Table, count
 
 NEVER_ANALYZED = -1
 """pg_class.reltuples before the first VACUUM or ANALYZE."""
+
+DATES = ("%Y_%m_%d", "%Y-%m-%d", "%Y%m%d", "%Gw%V", "%GW%V", "%G_%V", "%Y_%m", "%Y-%m", "%Y%m", "%Y")
+"""How the name of a partition tells when it begins, the longest first."""
 
 _MOST_NAMED = 5
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
@@ -123,6 +127,33 @@ def rows_of(partition: Partition) -> tuple[int | None, Counted]:
     if partition.estimated_rows > NEVER_ANALYZED:
         return partition.estimated_rows, Counted.ESTIMATE
     return None, Counted.UNKNOWN
+
+
+def named_like(spec: TableSpec, snapshot: Snapshot, period: Period) -> tuple[str, str]:
+    """Schema and name for the partition of a period: ours, or in a set that others made what most of its partitions would call it.
+
+    pg_partman ends a name in p20240101, pgslice in 202401; whatever stands before the date stays.
+    """
+    schema, called = str(spec.partition_schema), str(spec.partition_name(period))
+    found = attached(snapshot)
+    if snapshot.registered or not found:
+        return schema, called
+    [(schema, _)] = Counter(partition.schema for partition, _ in found).most_common(1)
+    forms = Counter(form for partition, bound in found for form in _dated(partition.name, bound))
+    if forms:
+        [((before, form), _)] = forms.most_common(1)
+        called = definition.fit(before + period.lower.strftime(form))
+    return schema, called
+
+
+def _dated(called: str, bound: Bound) -> Iterable[tuple[str, str]]:
+    """What stands before the date at the end of a name, and how the date is written; nothing where it ends in another."""
+    if bound.readable and bound.lower:
+        for form in DATES:
+            date_written = bound.lower.strftime(form)
+            if called.endswith(date_written):
+                return [(called.removesuffix(date_written), form)]
+    return []
 
 
 def overview(spec: TableSpec, snapshot: Snapshot, as_of: date) -> tuple[PartitionRow, ...]:

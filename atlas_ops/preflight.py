@@ -49,6 +49,7 @@ def checks(
     original = snapshot.original
     assert original is not None  # _possible stops without it
     found += _names(spec, snapshot, as_of)
+    found += _names_of_indexes(spec, snapshot, original, as_of)
     found += _rights(spec, snapshot, original)
     found += _uniqueness(spec, original)
     if facts is not None:
@@ -129,7 +130,7 @@ def _kind(spec: TableSpec, original: Relation) -> Iterator[Check]:
     problem = {
         table.kind == "p": (
             "is partitioned already",
-            "04 Inspect partitions reads it as it is; there is nothing to migrate.",
+            "There is nothing to migrate: 04 Inspect partitions and 08 Plan archive serve it as it is, with this specification.",
         ),
         table.kind not in "rp": ("is no table", "Name the table behind the view."),
         table.is_partition: ("is a partition of another table", "Name the partitioned table."),
@@ -191,7 +192,9 @@ def _names(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Iterator[Check]:
         if place in ours:
             continue
         if place == (spec.partitioned_schema, spec.partitioned_name) and not snapshot.registered:
-            yield _taken(spec, taken, "The partitioned table would get this name.")
+            already = "It is partitioned already: 04 Inspect partitions and 08 Plan archive serve it as it is. "
+            others = taken.kind == "partitioned table"
+            yield _taken(spec, taken, f"{already if others else ''}The partitioned table would get this name.")
         elif taken.schema == spec.partition_schema and taken.name in partitions:
             yield _taken(
                 spec,
@@ -210,6 +213,38 @@ def _names(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Iterator[Check]:
                 + (f" (a partition of {taken.partition_of})." if taken.partition_of else "."),
                 "Look whether anything uses it; drop it when nothing does.",
                 f"SELECT * FROM pg_stat_user_tables WHERE schemaname = {text(sql.Literal(taken.schema))} AND relname = {text(sql.Literal(taken.name))};",
+            )  # fmt: skip
+
+
+def _names_of_indexes(spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date) -> Iterator[Check]:
+    """Names that come after the tables' own: of their indexes, of the way to the closed schema and back, and what the original takes there."""
+    swaps = spec.copy == "online" and spec.cut_over == "swap"
+    tables = [one for one in migration.names_needed(spec, as_of) if one not in (spec.name, spec.partitioned_name)]
+    inside = {*tables, *migration.index_names(spec, original, tables)}
+    if snapshot.partitioned is None:  # later they are our own
+        beside = migration.index_names(spec, original, [spec.partitioned_name])
+        for taken in snapshot.taken:
+            place = (taken.schema, taken.name)
+            if place == (spec.schema, spec.retired_name) and swaps:
+                yield _taken(spec, taken, "At the cut-over the original has this name on its way to the closed schema.")
+            elif (
+                place == (spec.partition_schema, spec.partitioned_name)
+                and spec.partition_schema != spec.partitioned_schema
+            ):
+                yield _taken(spec, taken, "The partitioned table has this name on its way out of the closed schema.")
+            elif (taken.schema == spec.partition_schema and taken.name in inside.difference(tables)) or (
+                taken.schema in (spec.partitioned_schema, spec.partition_schema) and taken.name in beside
+            ):
+                yield _taken(spec, taken, "An index, or the sequence of an identity, would get this name.")
+    for index in original.indexes if swaps else ():
+        if index.name in inside and not (
+            snapshot.partitioned is None and index.name == spec.retired_name
+        ):  # told above
+            other = text(name(fit(f"{index.name[:40]}_of_{spec.name}")))
+            yield _check(
+                Severity.STOP, spec, "name taken", f"Index {index.name} of {spec.table} has the name of a relation of ours.",
+                f"At the cut-over the original takes its indexes to {spec.partition_schema}, where that name is taken.", "Rename it.",
+                f"ALTER INDEX {text(name(spec.schema, index.name))} RENAME TO {other};",
             )  # fmt: skip
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 
 from psycopg import sql
 
 ROOT = files(__package__) / "sql"
+_TAG = re.compile(r"\$(\w+)\$")
 
 
 @cache
@@ -23,4 +25,16 @@ def names(folder: str) -> list[str]:
 
 def template(name: str, **parts: sql.Composable) -> sql.Composed:
     """`sql/template/<name>.sql` with its `{part}`s filled in; a part is an Identifier, a Literal or composed of them."""
-    return sql.SQL(text("template", name)).format(**parts)
+    return filled(text("template", name), **parts)
+
+
+def filled(statement: str, **parts: sql.Composable) -> sql.Composed:
+    """A statement with its `{part}`s filled in. Where a part holds the tag of one of its dollar quotes, which would end there, the tag
+    grows until it stands in no part: a table may be called `$do$`."""
+    written = "\n".join(part.as_string(None) for part in parts.values())
+    for tag in set(_TAG.findall(statement)):
+        fresh = tag
+        while f"${fresh}$" in written:
+            fresh += "_"
+        statement = statement.replace(f"${tag}$", f"${fresh}$")
+    return sql.SQL(statement).format(**parts)

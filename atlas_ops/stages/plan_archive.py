@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from atlas_ops import archive, charts, views
+from atlas_ops import archive, charts, partitions, views
 from atlas_ops.charts import Chart
-from atlas_ops.model import Relation, Snapshot
+from atlas_ops.errors import AtlasError
+from atlas_ops.model import Snapshot
 from atlas_ops.plan import Plan, joined
 from atlas_ops.report import Verdict
 from atlas_ops.spec import TableSpec
@@ -21,19 +22,26 @@ class PlanArchive(Run):
     next = "Nothing was detached: this stage plans only. Keep the record for whoever decides on the archive."
 
     @cached_property
-    def _migrated(self) -> list[tuple[TableSpec, Snapshot, Relation]]:
-        return [(spec, snapshot, original) for spec, snapshot, original, _ in self.migrated()]
+    def _divided(self) -> list[tuple[TableSpec, Snapshot]]:
+        """The snapshots of what is partitioned, by us or by others. Raises AtlasError where there is no such table."""
+        found = self.snapshots()
+        for spec, snapshot in found:
+            if partitions.partitioned_table(snapshot) is None:
+                raise AtlasError(
+                    what=f"There is no partitioned table of {spec.table} to look at.",
+                    why="The migration has not begun, or its partitioned table has another name.",
+                    next="Run 01 Preflight and 02 Apply migration first, or name it in the specification: table, or partitioned_table.",
+                )
+        return found
 
     @cached_property
     def _candidates(self) -> list[archive.Candidate]:
-        return [
-            found for spec, snapshot, _ in self._migrated for found in archive.candidates(spec, snapshot, self.as_of)
-        ]
+        return [found for spec, snapshot in self._divided for found in archive.candidates(spec, snapshot, self.as_of)]
 
     def findings(self) -> views.Folded:
         """What would make a detach refuse, or make it pointless."""
         self.checks = [
-            check for spec, snapshot, _ in self._migrated for check in archive.checks(spec, snapshot, self.as_of)
+            check for spec, snapshot in self._divided for check in archive.checks(spec, snapshot, self.as_of)
         ]
         return views.checks_table(self.checks)
 
@@ -54,7 +62,7 @@ class PlanArchive(Run):
 
     def plan_archive(self) -> views.PlanView:
         """The detach steps as SQL, with their locks."""
-        plans: list[Plan] = [archive.plan_archive(spec, snapshot, self.as_of) for spec, snapshot, _ in self._migrated]
+        plans: list[Plan] = [archive.plan_archive(spec, snapshot, self.as_of) for spec, snapshot in self._divided]
         self.plan = joined(plans)
         return views.PlanView(self.plan, confirm="shown only")
 

@@ -52,6 +52,9 @@ def _row(spec: TableSpec, snapshot: Snapshot) -> tuple[object, ...]:
     if original is None:
         return (spec.table, None, None, None, None, "there is no such table: correct the specification")
     rows = original.estimated_rows if original.estimated_rows >= 0 else None
+    if original.kind == "p" and snapshot.online is None:
+        already = "04 Inspect partitions, 08 Plan archive: it is partitioned already"
+        return (spec.table, rows, original.bytes, ".".join(spec.original_at), attached, already)
     if snapshot.partitioned is None:
         return (spec.table, rows, original.bytes, None, None, "01 Preflight")
     following = (

@@ -1,10 +1,11 @@
 -- Makes what `ahead` demands for every table under care: the period that holds as_of and `ahead` more, counted by the calendar in UTC.
 -- Idempotent. A partition is made beside the table and attached, so that the table itself is locked with SHARE UPDATE EXCLUSIVE only
 -- (its default partition, which is scanned, with ACCESS EXCLUSIVE); row security on, no privilege for anybody, indexes, foreign keys
--- triggers, tablespace and statistics targets from the partitioned table, storage parameters from the registry.
+-- triggers, tablespace and statistics targets from the partitioned table, storage parameters from the registry. A period that another
+-- partition reaches into, whatever its name, is passed over: made by others, it stays as it is, and nothing could be attached beside it.
 CREATE OR REPLACE FUNCTION public.create_future_partitions(as_of timestamptz DEFAULT now())
 RETURNS TABLE (partitioned_table text, partition_name text, lower_bound timestamptz, upper_bound timestamptz)
-LANGUAGE plpgsql SECURITY INVOKER SET search_path = '' SET lock_timeout = '2s' SET "TimeZone" = 'UTC' AS $$
+LANGUAGE plpgsql SECURITY INVOKER SET search_path = '' SET lock_timeout = '2s' SET "TimeZone" = 'UTC' SET "DateStyle" = 'ISO, YMD' AS $$
 DECLARE
     care record;
     step interval;
@@ -32,7 +33,13 @@ BEGIN
                 CASE care.every WHEN 'day' THEN 'YYYY_MM_DD' WHEN 'week' THEN 'IYYY"w"IW' WHEN 'month' THEN 'YYYY_MM'
                                 WHEN 'quarter' THEN 'YYYY"q"Q' ELSE 'YYYY' END);
             fresh := format('%I.%I', care.partition_schema, partition_name);
-            IF NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = parent AND i.inhrelid = pg_catalog.to_regclass(fresh)) THEN
+            IF NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = parent AND i.inhrelid = pg_catalog.to_regclass(fresh))
+               AND NOT EXISTS (
+                   SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+                   CROSS JOIN LATERAL pg_catalog.regexp_match(pg_catalog.pg_get_expr(c.relpartbound, c.oid),
+                       '^FOR VALUES FROM \((?:MINVALUE|''([^'']*)'')\) TO \((?:MAXVALUE|''([^'']*)'')\)$') AS b (edges)
+                   WHERE i.inhparent = parent AND b.edges IS NOT NULL
+                     AND coalesce(b.edges[1]::timestamptz, '-infinity') < upper_bound AND coalesce(b.edges[2]::timestamptz, 'infinity') > lower_bound) THEN
                 IF pg_catalog.to_regclass(fresh) IS NOT NULL THEN
                     RAISE EXCEPTION 'the name % is taken by a relation that is no partition of %', fresh, partitioned_table
                         USING ERRCODE = 'duplicate_table', HINT = 'Rename or attach that relation, then call the function again.';
