@@ -57,6 +57,7 @@ def checks(
     if counts is not None:
         found += _range(spec, original, as_of, counts)
     found += _relations(spec, original, snapshot.server.version)
+    found += _own_rules(spec, original)
     found += _following(spec, snapshot)
     found += _cost(spec, snapshot, original, as_of)
     return tuple(found)
@@ -450,6 +451,16 @@ def _taken_by_default(spec: TableSpec) -> bool:
 # -- what hangs on it
 
 
+def _own_rules(spec: TableSpec, original: Relation) -> Iterator[Check]:
+    for rule in (binding for binding in original.bindings if binding.kind == "own rule"):
+        yield _check(
+            Severity.STOP, spec, "rule", f"Rule {plainly(rule.member)} is on it.",
+            "A rule rewrites statements, and would rewrite those that keep the two tables in step too: it is not carried over.",
+            "Let a trigger do what the rule does (triggers are carried over), then drop the rule.",
+            text(sql.SQL("DROP RULE {} ON {};").format(name(rule.member), name(spec.schema, spec.name))),
+        )  # fmt: skip
+
+
 def _relations(spec: TableSpec, original: Relation, version: int) -> Iterator[Check]:
     for reference in original.references if spec.copy != "online" or spec.cut_over != "swap" else ():
         yield _check(
@@ -550,8 +561,10 @@ def _following(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
     if spec.cut_over == "swap" and snapshot.original is not None:
         said = incoming.checks(spec, snapshot.original, snapshot.server.version, snapshot.taken)
         bound = [
-            check for check in repoint.checks(spec, snapshot.original) if check.name != "publication"
-        ]  # see _relations
+            check
+            for check in repoint.checks(spec, snapshot.original)
+            if check.name not in ("publication", "own rule")  # see _relations
+        ]
         for check in (*bound, *said):
             # it does not stand in the way of the copy
             severity = Severity.WARN if check.severity is Severity.STOP else check.severity

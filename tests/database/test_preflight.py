@@ -176,6 +176,7 @@ CASES = {
     "an incoming foreign key": Case(
         "CREATE TABLE r (id int, at timestamptz, FOREIGN KEY (id, at) REFERENCES t)", {(NOTE, "incoming foreign key")}
     ),
+    "a rule": Case("CREATE RULE r AS ON DELETE TO t WHERE old.n = 13 DO INSTEAD NOTHING", {(STOP, "rule")}, cured="rule"),
     "an unvalidated check": Case("ALTER TABLE t ADD CHECK (n >= 0) NOT VALID", {(STOP, "unvalidated")}, cured="unvalidated"),
     "policies that do nothing": Case("CREATE POLICY p ON t", {(NOTE, "policies"), (WARN, "row security")}, cured="row security"),
     "policies": Case("CREATE POLICY p ON t; ALTER TABLE t ENABLE ROW LEVEL SECURITY", {(NOTE, "policies")}),
