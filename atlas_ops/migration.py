@@ -759,6 +759,14 @@ class _Builder:
     def _indexes(self, part: Part) -> list[str]:
         key = self.original.primary_key
         aside = [IndexPlan("pkey", constraint=key.definition, of=key.name)] if key else []
+        if self.spec.copy == "online":  # its foreign keys come at the cut-over, and cascade
+            columns = dict.fromkeys(fk.columns for fk in self.original.constraints if fk.kind == "f")
+            aside += [
+                IndexPlan(
+                    "_".join([*each, "idx"]), tail=text(sql.SQL("USING btree ({})").format(definition.names(each)))
+                )
+                for each in columns
+            ]
         indexes = self.indexes if part.attachable else aside
         at = self.spec.partition_schema, part.table
         made = [statement for index in indexes for statement in index.statements(*at)]

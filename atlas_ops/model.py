@@ -318,6 +318,7 @@ class Taken:
     kind: str
     comment: str | None
     partition_of: str | None
+    index_of: str | None = None  # the table, in the same schema
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,8 +224,11 @@ def _names_of_indexes(spec: TableSpec, snapshot: Snapshot, original: Relation, a
     inside = {*tables, *migration.index_names(spec, original, tables)}
     if snapshot.partitioned is None:  # later they are our own
         beside = migration.index_names(spec, original, [spec.partitioned_name])
+        named = {(taken.schema, taken.name) for taken in snapshot.taken}
         for taken in snapshot.taken:
             place = (taken.schema, taken.name)
+            if (taken.schema, taken.index_of) in named:
+                continue  # it goes where its table goes
             if place == (spec.schema, spec.retired_name) and swaps:
                 yield _taken(spec, taken, "At the cut-over the original has this name on its way to the closed schema.")
             elif (
@@ -253,7 +256,7 @@ def _taken(spec: TableSpec, taken: Taken, why: str) -> Check:
     at, kind = text(name(taken.schema, taken.name)), {"type": "TYPE", "function": "FUNCTION"}.get(taken.kind, "TABLE")
     away = f"CREATE SCHEMA IF NOT EXISTS {LEFTOVERS};\nALTER {kind} {at} SET SCHEMA {LEFTOVERS};"
     return _check(
-        Severity.STOP, spec, "name taken", f"The name {taken.schema}.{taken.name} is taken by a {taken.kind}.", why,
+        Severity.STOP, spec, "name taken", f"The name {taken.schema}.{taken.name} is taken by {'an' if taken.kind[0] in 'aeiou' else 'a'} {taken.kind}.", why,
         "Look what it is; move it away, or drop it when nothing uses it. A mere RENAME would leave the names of its indexes taken. "
         f"Or name another partitioned_table or partition_schema for {spec.name}.",
         f"ALTER INDEX {at} RENAME TO {text(name(fit(taken.name + '_stale')))};" if taken.kind.endswith("index") else away,

@@ -793,9 +793,8 @@ def test_the_other_stages_find_both_tables_after_the_cut_over_and_do_without_one
     inspected.findings()
     archived.plan_archive()
     assert [run.report().verdict for run in (inspected, archived)] == ["ok", "nothing_to_do"]
-    for read in (enter(VerifyCounts, following).report, enter(CutOver, following).proof):
-        with pytest.raises(AtlasError, match="The original of note is gone"):
-            read()
+    with pytest.raises(AtlasError, match="The original of note is gone"):
+        enter(VerifyCounts, following).report()
 
 
 def test_names_with_quotes_and_the_like_go_there_and_back(empty: Any, ops: Any) -> None:

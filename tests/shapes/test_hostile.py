@@ -174,7 +174,7 @@ PACKAGE = Path(atlas_ops.__file__).parent
 OWN_WORDS = {
     (
         "definition.py",
-        "f\" WITH ({', '.join(storage_parameters)})\"",
+        "f\" WITH ({', '.join(parameters)})\"",
     ),  # as pg_class has them: known options, checked values
     ("exchange.py", "f\"SET LOCAL lock_timeout = '{wait_ms}ms'\""),
     ("exchange.py", "f'{statement} NOWAIT'"),  # a statement of a plan

@@ -57,11 +57,11 @@ BEGIN
                 END LOOP;
                 EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', fresh);
                 FOR setting IN SELECT format('ALTER COLUMN %I SET STATISTICS %s', a.attname, a.attstattarget)
-                               FROM pg_catalog.pg_attribute a WHERE a.attrelid = parent AND NOT a.attisdropped AND a.attstattarget >= 0
+                               FROM pg_catalog.pg_attribute a WHERE a.attrelid = parent AND a.attnum > 0 AND NOT a.attisdropped AND a.attstattarget >= 0
                                UNION ALL
                                SELECT format('ALTER COLUMN %I SET (%I = %L)', a.attname, o.option_name, o.option_value)
                                FROM pg_catalog.pg_attribute a, pg_catalog.pg_options_to_table(a.attoptions) o
-                               WHERE a.attrelid = parent AND NOT a.attisdropped AND o.option_name IN ('n_distinct', 'n_distinct_inherited') LOOP
+                               WHERE a.attrelid = parent AND a.attnum > 0 AND NOT a.attisdropped AND o.option_name IN ('n_distinct', 'n_distinct_inherited') LOOP
                     EXECUTE format('ALTER TABLE %s %s', fresh, setting);
                 END LOOP;
                 IF identity_of_rows IN ('f', 'n') THEN
