@@ -180,6 +180,9 @@ OWN_WORDS = {
     ("exchange.py", "f'{statement} NOWAIT'"),  # a statement of a plan
     ("incoming.py", "f'ON UPDATE {ACTIONS[made.on_update]}'"),
     ("incoming.py", "f'ON DELETE {ACTIONS[made.on_delete]}'"),
+    *(
+        ("keys.py", words) for words in ("f'pg_{catalog}'", "f'{prefix}acl'", "f'{prefix}owner'")
+    ),  # names of catalogs and their columns
     ("scratch.py", "f\" WHERE {' AND '.join(nowhere)}\""),  # conditions of the parts, composed already
 }
 
