@@ -7,7 +7,7 @@ that decides reads them. Nothing here imports anything of the package.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -85,6 +85,9 @@ class Column:
     identity_options: str = ""  # of an identity's sequence, as ADD GENERATED takes them
     statistics_target: int | None = None
     options: tuple[str, ...] = ()  # as SET (...) takes them
+    correlation: float | None = field(
+        default=None, compare=False
+    )  # of its values with the order of the rows; None: never analyzed
 
 
 @dataclass(frozen=True, slots=True)

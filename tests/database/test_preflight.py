@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -382,6 +383,30 @@ def test_names_that_need_quotes_are_quoted_in_what_is_pasted(place: Any) -> None
     for check in found:
         if check.sql.startswith("SELECT"):
             assert place.rows(check.sql.replace("date_trunc('month', \"At\")", "1")) is not None
+
+
+LATE = (
+    "CREATE TABLE t (id int PRIMARY KEY, at timestamptz NOT NULL DEFAULT '2026-09-09', made timestamp NOT NULL, shuffled date NOT NULL, maybe date)",
+    "INSERT INTO t (id, made, shuffled, maybe) SELECT g, '2026-01-01'::timestamp + g * interval '1 h', "
+    "'2026-01-01'::date + (g * 7919) % 400, '2026-01-01'::date + g FROM generate_series(1, 5000) g",
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "cure"),
+    [
+        ("ANALYZE t", r"Consider made \(correlation 1\.00\) as the partition key: it rises .*"),
+        ("SELECT", r"Consider made or shuffled as the partition key; after an ANALYZE .*"),
+        ("ALTER TABLE t DROP COLUMN made; ANALYZE t", "Look for a column that tells .*"),
+    ],
+)
+def test_a_better_key_is_one_that_rises_with_the_order_of_the_rows(place: Any, more: str, cure: str) -> None:
+    place.run(*LATE, more)
+    place.specify({**SPEC, "null_keys": "refuse"})
+    checks = place.checks()
+    assert "dominant value" in {check.name for check in checks}, checks
+    [told] = [check for check in checks if check.name == "dominant value"]
+    assert re.fullmatch(cure, told.cure)
 
 
 # -- the stage

@@ -22,7 +22,9 @@ SELECT a.attname::text AS name,
        CASE WHEN a.attidentity <> '' THEN owned.options ELSE '' END AS identity_options,
        CASE WHEN a.attstattarget >= 0 THEN a.attstattarget::int END AS statistics_target,
        coalesce((SELECT array_agg(quote_ident(o.option_name) || ' = ' || quote_literal(o.option_value)) FROM pg_options_to_table(a.attoptions) o
-                 WHERE o.option_name IN ('n_distinct', 'n_distinct_inherited')), '{}') AS options
+                 WHERE o.option_name IN ('n_distinct', 'n_distinct_inherited')), '{}') AS options,
+       (SELECT s.correlation FROM pg_stats s JOIN pg_class c ON c.relname = s.tablename JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = s.schemaname
+        WHERE c.oid = a.attrelid AND s.attname = a.attname AND NOT s.inherited) AS correlation
 FROM pg_attribute a
 JOIN pg_type t ON t.oid = a.atttypid
 JOIN base b ON b.attnum = a.attnum AND b.typtype <> 'd'
