@@ -144,6 +144,10 @@ def covered(every: Every, start: date, until: date | None, ahead: int, as_of: da
     return periods(every, start, end)
 
 
+KEY_TYPES = ("date", "timestamp", "timestamptz")
+"""What a table can be partitioned by here, as pg_type has it; `literal` writes a bound of each."""
+
+
 def literal(instant: datetime, key_type: str) -> str:
     """The text of a bound for a partition key of `key_type` (as format_type prints it), without quotes.
 

@@ -235,7 +235,7 @@ def placed(connection: psycopg.Connection, spec: TableSpec) -> TableSpec:
 def _extent(connection: psycopg.Connection, spec: TableSpec) -> tuple[datetime | None, datetime | None]:
     """The lowest and the highest instant that is to have a partition: as registered when the table was built, later rows do not move it;
     before that as the rows of the original have it. Keys that are infinite, or beyond the calendar, say nothing."""
-    if _exists(connection, "atlas_ops.partitioned_table") and _care(connection, spec) is not None:
+    if _care(connection, spec) is not None:
         # a registry of an older version has no such columns: 02 adds them
         covered = connection.execute(
             "SELECT (to_jsonb(t) ->> 'covers_from')::date, (to_jsonb(t) ->> 'covers_until')::date - 1 "
@@ -268,7 +268,7 @@ def _key_type(connection: psycopg.Connection, spec: TableSpec) -> str | None:
     table = rows(connection, "table", Table, schema=spec.original_at[0], name=spec.original_at[1])
     columns = rows(connection, "columns", Column, oid=table[0].oid) if table else ()
     found = next((column.base_type for column in columns if column.name == spec.partition_key), None)
-    return found if found in ("date", "timestamp", "timestamptz") else None
+    return found if found in bounds.KEY_TYPES else None
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:

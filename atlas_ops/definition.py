@@ -132,12 +132,18 @@ def index_plans(original: Relation, key: str, wanted: Sequence[Sequence[str]]) -
             continue
         tail = with_key(index.tail, index.columns, key) if index.unique else index.tail
         add(index.columns, "key_idx" if index.unique else "idx", tail=tail, unique=index.unique, of=index.name)
-        have.add((index.columns, _unquoted(index.tail)))
+        have.add((index.columns, unquoted(index.tail)))
     for columns in wanted:
         tail = text(sql.SQL("USING btree ({})").format(names(columns)))
-        if (tuple(columns), _unquoted(tail)) not in have:
+        if (tuple(columns), unquoted(tail)) not in have:
             add(columns, "idx", tail=tail)
     return tuple(plans)
+
+
+def keyed(original: Relation) -> dict[str, tuple[tuple[str, ...], bool]]:
+    """(columns, whether they are unique) of every index and constraint, by its name."""
+    made = {constraint.name: (constraint.columns, True) for constraint in original.constraints}
+    return made | {index.name: (index.columns, index.unique) for index in original.indexes}
 
 
 def with_key(definition: str, columns: Sequence[str], key: str) -> str:
@@ -153,7 +159,7 @@ def with_key(definition: str, columns: Sequence[str], key: str) -> str:
     return f"{found[1]}, {text(name(key))}{found[2]}" if found else definition
 
 
-def _unquoted(tail: str) -> str:
+def unquoted(tail: str) -> str:
     """For comparing: PostgreSQL prints a name in quotes only where it must, psycopg always."""
     return tail.replace('"', "")
 

@@ -253,8 +253,7 @@ class _Attempts:
             try:
                 return attempt()
             except psycopg.Error as error:
-                again = error.sqlstate in TRIED_AGAIN | also or _chose_one_name(error)
-                again = again and not self.step.autocommit and number < most
+                again = error.sqlstate in TRIED_AGAIN | also and not self.step.autocommit and number < most
                 if not again or self.stop.is_set():
                     raise
                 self.failed.append(str(error.sqlstate))
@@ -296,12 +295,6 @@ def _executed(connection: psycopg.Connection, step: Step) -> tuple[int, bool]:
         answer = cursor.fetchone()
         more = bool(answer and answer[0])
     return rows, more
-
-
-def _chose_one_name(error: psycopg.Error) -> bool:
-    """Two transactions had the server choose the same name for an object: of statistics, which LIKE copies, on tables whose long names
-    begin alike. The next attempt sees that it is taken."""
-    return error.sqlstate == "23505" and error.diag.schema_name == "pg_catalog"
 
 
 def _pause(attempt: int) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -52,9 +52,15 @@ class Difference:
     reason: str = ""
 
     @property
+    def labels(self) -> tuple[str, str]:
+        """What `waive` may call it: all of the thing, and this of it."""
+        thing = f"{self.kind} {self.name}".strip()
+        return thing, f"{thing}: {self.aspect}"
+
+    @property
     def label(self) -> str:
-        """What `waive` calls it: `kind name: aspect`."""
-        return f"{self.kind} {self.name}".strip() + f": {self.aspect}"
+        """What it is, and of what: `kind name: aspect`."""
+        return self.labels[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +128,13 @@ def _line(ledgers: Ledgers, key: Key, before: str | None, after: str | None) -> 
     for rule in RULES:
         if reason := rule(ledgers, key, before, after):
             return Difference(kind, called, aspect, before, after, Kept.CHANGED, reason)
-    line = Difference(kind, called, aspect, before, after, Kept.RED, _cure(kind, before, after))
-    if line.label in ledgers.spec.waive or line.label.rpartition(": ")[0] in ledgers.spec.waive:
+    line = Difference(kind, called, aspect, before, after, Kept.RED, _cure(before, after))
+    if not set(line.labels).isdisjoint(ledgers.spec.waive):
         return replace(line, kept=Kept.WAIVED, reason="The specification waives it by name.")
     return line
 
 
-def _cure(kind: str, before: str | None, after: str | None) -> str:
+def _cure(before: str | None, after: str | None) -> str:
     if before is None:
         return "The original does not have it. Take it away, or waive it by name."
     if after is None:
@@ -154,21 +160,14 @@ def _unique(ledgers: Ledgers, key: Key, before: str | None, after: str | None) -
     kind, called, aspect = key
     if kind not in ("primary key", "unique constraint", "index") or aspect != "definition" or not before:
         return None
-    columns: Mapping[str, tuple[str, ...]] = {
-        **{index.name: index.columns for index in ledgers.original.indexes},
-        **{constraint.name: constraint.columns for constraint in ledgers.original.constraints},
-    }
-    if called not in columns or (kind == "index" and not before.startswith("UNIQUE ")):
+    made = definition.keyed(ledgers.original)
+    if called not in made or (kind == "index" and not before.startswith("UNIQUE ")):
         return None
     bare = before.removeprefix("UNIQUE ") if kind == "index" else before
-    wanted = definition.with_key(bare, columns[called], ledgers.spec.partition_key)
-    if after is not None and _unquoted(after) == _unquoted(before.replace(bare, wanted)):
+    wanted = definition.with_key(bare, made[called][0], ledgers.spec.partition_key)
+    if after is not None and definition.unquoted(after) == definition.unquoted(before.replace(bare, wanted)):
         return "A unique key of a partitioned table must hold the partition key: it is unique within a partition only."
     return None
-
-
-def _unquoted(words: str) -> str:
-    return words.replace('"', "")
 
 
 def _useless_index(ledgers: Ledgers, key: Key, before: str | None, after: str | None) -> str | None:
@@ -187,9 +186,8 @@ def _wanted_index(ledgers: Ledgers, key: Key, before: str | None, after: str | N
     kind, called, _ = key
     if kind != "index" or before is not None:
         return None
-    wanted = definition.index_plans(ledgers.original, ledgers.spec.partition_key, ledgers.spec.indexes)
-    plain = definition.index_plans(ledgers.original, ledgers.spec.partition_key, ())
-    names = {plan.name_on(ledgers.spec.partitioned_name) for plan in wanted[len(plain) :]}
+    plans = definition.index_plans(ledgers.original, ledgers.spec.partition_key, ledgers.spec.indexes)
+    names = {plan.name_on(ledgers.spec.partitioned_name) for plan in plans if not plan.of}
     return "The specification asks for it." if called in names else None
 
 
@@ -259,9 +257,7 @@ RULES: Sequence[Rule] = (
 
 def checks(spec: TableSpec, lines: Sequence[Difference]) -> list[Check]:
     """A red check for each property that was lost or won unasked, and a note for a waiver that waives nothing."""
-    used = {
-        waiver for line in lines if line.kept is Kept.WAIVED for waiver in (line.label, line.label.rpartition(": ")[0])
-    }
+    used = {waiver for line in lines if line.kept is Kept.WAIVED for waiver in line.labels}
     return [
         *(
             Check(

@@ -182,6 +182,11 @@ class Publication:
     row_filter: str | None
     all_tables: bool
 
+    @property
+    def narrowed(self) -> bool:
+        """It carries some rows or columns only, which PostgreSQL allows for a partitioned table through the root alone."""
+        return bool(self.row_filter or self.columns) and not self.via_root
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:

@@ -13,7 +13,7 @@ A text that PostgreSQL printed before the exchange calls the table by its name. 
 parsed and nothing replaced in a text. It must still be the text of that moment: read `bindings` again under the locks and compare, since
 a view or a function that was changed meanwhile would be changed back. What depends on a view needs nothing: OR REPLACE keeps its OID.
 
-Statistics objects stay where they are: LIKE made equivalents with the copy, under names of PostgreSQL's choice, which nothing refers to.
+Statistics objects stay where they are: the copy has equivalents, under names of their own, which nothing refers to.
 """
 
 from __future__ import annotations
@@ -352,8 +352,7 @@ def index_names(spec: TableSpec, original: Relation) -> Iterator[tuple[str, str,
     Indexes that the specification wants come last there, and have no counterpart.
     """
     key = spec.partition_key
-    made = {constraint.name: (constraint.columns, True) for constraint in original.constraints}
-    made |= {index.name: (index.columns, index.unique) for index in original.indexes}
+    made = definition.keyed(original)
     for plan in definition.index_plans(original, key, spec.indexes):
         if plan.of:
             columns, unique = made[plan.of]
@@ -625,7 +624,7 @@ def _check_publication(spec: TableSpec, publication: Publication) -> Iterator[Ch
             "The table in use must join it, and the other one leave it, in the same transaction.",
             "Connect as its owner, or set publications: leave.",
         )  # fmt: skip
-    elif (publication.columns or publication.row_filter) and not publication.via_root:
+    elif publication.narrowed:
         yield Check(
             Severity.STOP, spec.name, "publication", f"Publication {publication.name} has a row filter or a column list for {table}.",
             "Of a partitioned table it can have neither, unless it publishes through the root: the exchange would be refused.",

@@ -194,10 +194,9 @@ def ledger_table(ledgers: Sequence[tuple[str, Sequence[Difference]]]) -> Folded:
 
 def facts_table(ledgers: Sequence[tuple[str, Sequence[Fact]]]) -> Folded:
     """Everything that is true of the tables: how much of each kind, and all of it folded below."""
-    kinds = [
-        (table, *one) for table, facts in ledgers for one in sorted(Counter(_thing(fact) for fact in facts).items())
-    ]
-    counted = Counter((table, kind) for table, (kind, _), _ in kinds)
+    counted = Counter(
+        (table, kind) for table, facts in ledgers for kind, _ in sorted({(fact.kind, fact.name) for fact in facts})
+    )
     short = Table(
         ["table", "kind", "how many"],
         [(table, kind, number) for (table, kind), number in counted.items()],
@@ -212,10 +211,6 @@ def facts_table(ledgers: Sequence[tuple[str, Sequence[Fact]]]) -> Folded:
         short,
         (f"All {count(len(every))} properties", Table(["table", "of", "property", "value"], every, limit=len(every))),
     )
-
-
-def _thing(fact: Fact) -> tuple[str, str]:
-    return fact.kind, fact.name
 
 
 def lines_table(lines: Sequence[Line]) -> Folded:

@@ -166,7 +166,7 @@ class CutOver(Run):
 
     def ledger(self) -> views.Folded | views.Words:
         """What was true of each original before the exchange, and is true of the table that has its place now."""
-        now = {(spec.schema, spec.name): (spec, snapshot) for spec, snapshot in self.snapshots()}
+        now = ledgers.now(self)
         self.checks = [check for check in self.checks if check.name != ledger.CHECK]
         return ledgers.told(
             self, [ledgers.after(self.where, one, *now[one.spec.schema, one.spec.name]) for one in self._before]

@@ -13,10 +13,15 @@ from atlas_ops.spec import ExchangedSpec, TableSpec
 from atlas_ops.stages.base import Run
 
 
-def facts(where: Session, at: tuple[str, str]) -> tuple[Fact, ...]:
-    """The ledger of one table; empty where there is none."""
+def facts(where: Session, *tables: tuple[str, str]) -> list[tuple[Fact, ...]]:
+    """The ledger of each table; empty where there is none."""
     with connect(where) as connection:
-        return catalog.ledger(connection, *at)
+        return [catalog.ledger(connection, *at) for at in tables]
+
+
+def now(run: Run) -> dict[tuple[str, str], tuple[TableSpec, Snapshot]]:
+    """The snapshots as they are now, by the tables of the specification, which an exchange does not rename."""
+    return {(spec.schema, spec.name): (spec, snapshot) for spec, snapshot in run.snapshots()}
 
 
 def both(where: Session, spec: TableSpec, snapshot: Snapshot) -> Ledgers | None:
@@ -24,8 +29,8 @@ def both(where: Session, spec: TableSpec, snapshot: Snapshot) -> Ledgers | None:
     if snapshot.original is None or not snapshot.ready or isinstance(spec, ExchangedSpec):
         return None
     place = Place.BESIDE if cutover.turned(snapshot) else Place.FOLLOWS
-    at = spec.partitioned_at
-    return Ledgers(spec, snapshot.original, facts(where, spec.original_at), facts(where, at), at, place)
+    before, after = facts(where, spec.original_at, spec.partitioned_at)
+    return Ledgers(spec, snapshot.original, before, after, spec.partitioned_at, place)
 
 
 def after(where: Session, before: Ledgers, spec: TableSpec, snapshot: Snapshot) -> Ledgers:
@@ -33,7 +38,8 @@ def after(where: Session, before: Ledgers, spec: TableSpec, snapshot: Snapshot) 
     if not isinstance(spec, ExchangedSpec):
         return both(where, spec, snapshot) or before
     at = spec.partitioned_at
-    return Ledgers(spec, before.original, before.before, facts(where, at), at, Place.IN_PLACE)
+    [found] = facts(where, at)
+    return Ledgers(spec, before.original, before.before, found, at, Place.IN_PLACE)
 
 
 def came_back(where: Session, left: Sequence[Fact], spec: TableSpec, snapshot: Snapshot) -> Ledgers | None:
@@ -41,7 +47,8 @@ def came_back(where: Session, left: Sequence[Fact], spec: TableSpec, snapshot: S
     if snapshot.original is None or isinstance(spec, ExchangedSpec):
         return None
     at = spec.original_at
-    return Ledgers(spec, snapshot.original, facts(where, at), tuple(left), at, Place.IN_PLACE)
+    [found] = facts(where, at)
+    return Ledgers(spec, snapshot.original, found, tuple(left), at, Place.IN_PLACE)
 
 
 def checks(found: Sequence[Ledgers]) -> list[Check]:
@@ -53,7 +60,7 @@ def told(run: Run, found: Sequence[Ledgers]) -> views.Folded | views.Words:
     """The difference for people, and into the record; what is red in it stops the run."""
     if not found:
         return views.Words("Nothing to compare.", "The two tables do not both stand, whole, since this run began.")
-    run.checks += checks(found)
-    lines = [(one.spec.name, ledger.difference(one)) for one in found]
-    run.figures["ledger"] = {table: ledger.counted(own) for table, own in lines}
-    return views.ledger_table(lines)
+    lines = [(one.spec, ledger.difference(one)) for one in found]
+    run.checks += [check for spec, own in lines for check in ledger.checks(spec, own)]
+    run.figures["ledger"] = {spec.name: ledger.counted(own) for spec, own in lines}
+    return views.ledger_table([(spec.name, own) for spec, own in lines])

@@ -41,13 +41,9 @@ class Preflight(Run):
 
     def ledger(self) -> views.Folded:
         """Everything that is true of each table, and will be compared with the partitioned table later."""
-        return views.facts_table(
-            [
-                (spec.name, ledgers.facts(self.where, spec.original_at))
-                for spec, snapshot, *_ in self._read
-                if snapshot.original
-            ]
-        )
+        specs = [spec for spec, snapshot, *_ in self._read if snapshot.original]
+        found = ledgers.facts(self.where, *(spec.original_at for spec in specs))
+        return views.facts_table([(spec.name, facts) for spec, facts in zip(specs, found, strict=True)])
 
     def lints(self) -> views.Folded:
         """What Supabase's advisor says of the tables as they are: notes, as nothing of it is changed."""

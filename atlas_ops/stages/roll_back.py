@@ -39,7 +39,7 @@ class RollBack(Run):
                 what=f"how is {how!r}.", why="There are three ways back.", next=f"Use one of: {', '.join(self._WAYS)}."
             )
         snapshots = self.snapshots()
-        self.checks = []
+        self.checks, self._left = [], []
         wanted = [
             (spec, snapshot)
             for spec, snapshot in snapshots
@@ -51,16 +51,15 @@ class RollBack(Run):
             if stopped(self.checks):
                 red = next(check for check in self.checks if check.severity is Severity.STOP)
                 raise AtlasError(what=f"{red.table}: {red.what}", why=red.why, next=red.cure)
-        self._left = (
-            [(spec, ledgers.facts(self.where, spec.partitioned_at)) for spec, _ in turned] if how == "roll_back" else []
-        )
+            found = ledgers.facts(self.where, *(spec.partitioned_at for spec, _ in turned))
+            self._left = [(spec, facts) for (spec, _), facts in zip(turned, found, strict=True)]
         plans = [self._WAYS[how](spec, snapshot) for spec, snapshot in wanted]
         self.plan = joined(plans) if plans else Plan(self.stage, self.target, ())
         return views.PlanView(self.plan, self.confirm)
 
     def ledger(self) -> views.Folded | views.Words:
         """What is true of each original again, and was true of the partitioned table in its place."""
-        now = {(spec.schema, spec.name): (spec, snapshot) for spec, snapshot in self.snapshots()}
+        now = ledgers.now(self)
         pairs = (ledgers.came_back(self.where, left, *now[spec.schema, spec.name]) for spec, left in self._left)
         return ledgers.told(self, [pair for pair in pairs if pair])
 

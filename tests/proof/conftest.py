@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from proof.kills import Drivers
-from proof.load import Place, prepare
+from proof.load import RC, RR, Kind, Load, Place, prepare
 from proof.proxy import Proxy
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -85,6 +85,13 @@ def ground(server: Any, fragile: Cluster, options: Options) -> Iterator[Ground]:
     yield Ground(server.version, fragile, place, make_conninfo(place.superuser, user="postgres"))
     with psycopg.connect(fragile.conninfo("postgres", SUPERUSER), autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def load(ground: Ground, options: Options) -> Iterator[Load]:
+    """Clients that are led by hand, as the stories call them: two in READ COMMITTED, one with a snapshot, one in replica role."""
+    with Load(ground.place, options.seed, [RC, RC, RR, Kind("REPEATABLE READ", replica=True)]) as made:
+        yield made
 
 
 @pytest.fixture

@@ -15,27 +15,12 @@ from typing import Any
 import psycopg
 import pytest
 from proof import product
-from proof.miniature import Without
+from proof.miniature import DUAL_WRITE, Without
 
 from atlas_ops import exchange, execute, migration, online
 from atlas_ops.database import Session
 from atlas_ops.errors import AtlasError
 from atlas_ops.plan import Plan, Step, plan_for
-
-# A trigger that writes the row itself, as the miniature has it.
-DUAL_WRITE = """CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = '' AS $$
-BEGIN
-    PERFORM set_config('atlas_ops.writes', 'allowed', true);
-    IF TG_OP <> 'INSERT' THEN
-        DELETE FROM public.item_partitioned WHERE id = OLD.id AND at = OLD.at;
-    END IF;
-    IF TG_OP <> 'DELETE' THEN
-        INSERT INTO public.item_partitioned SELECT NEW.* ON CONFLICT (id, at) DO UPDATE
-        SET body = excluded.body, amount = excluded.amount, data = excluded.data, ratio = excluded.ratio;
-    END IF;
-    RETURN NULL;
-END $$"""
 
 READ_THEN_PURGED = (
     'INSERT INTO "pg_temp"."item_batch" ("id", "at") SELECT DISTINCT "id", "at" FROM {log}',
@@ -87,7 +72,11 @@ def _purged(step: Step) -> Step:
 def _dual_write(step: Step) -> Step:
     return _changed(
         step,
-        lambda old: [DUAL_WRITE.format(function='"partitions"."item_capture"')] if "$capture$" in old else [old],
+        lambda old: (
+            [DUAL_WRITE.format(function='"partitions"."item_capture"', copy="public.item_partitioned")]
+            if "$capture$" in old
+            else [old]
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import psycopg
 from proof import kills
 from proof.load import Client, Load
+from proof.miniature import Without
 
 JANUARY, FEBRUARY = "2024-01-15 00:00:00+00", "2024-02-15 00:00:00+00"
 
@@ -165,3 +166,22 @@ def changed_to_its_twin(story: Story) -> None:
             assert row is not None
             story.client.update(key, story.client.dice.twin(row))
     story.subject.swap("dst")
+
+
+EACH: list[tuple[Callable[[Story], None], Without, set[Without]]] = [
+    (purged_by_sequence, Without.PURGE_OF_WHAT_WAS_READ, set()),
+    (written_by_a_replica, Without.ALWAYS, set()),
+    (crashed, Without.LOGGED, set()),
+    (written_with_an_old_snapshot, Without.GUARD, {Without.OLD_READERS}),
+    (written_by_a_replica_with_an_old_snapshot, Without.GUARD_ALWAYS, {Without.OLD_READERS}),
+    (deleted_with_an_old_snapshot, Without.KEY_LOG, set()),
+    (moved_and_renamed, Without.OLD_KEY, set()),
+    (written_just_before_the_cut_over, Without.LAST_DRAIN, set()),
+    (written_after_the_cut_over, Without.REVERSE_CAPTURE, set()),
+    (drained_while_copied, Without.FENCE, set()),
+    (changed_to_its_twin, Without.IDENTITY, set()),
+]
+
+
+def by_name(value: Any) -> str | None:
+    return value.__name__ if callable(value) else None

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
 import psycopg
 import pytest
 from proof import stories
-from proof.load import RC, RR, Kind, Load, apart, try_truncate
+from proof.load import Load, apart, try_truncate
 from proof.miniature import Miniature, Without
 from proof.stories import FEBRUARY, JANUARY, Story
 
@@ -38,32 +38,7 @@ def read_with_an_old_snapshot(story: Story) -> None:
     swap.join()
 
 
-STORIES: list[tuple[Callable[[Story], None], Without, set[Without]]] = [
-    (stories.purged_by_sequence, Without.PURGE_OF_WHAT_WAS_READ, set()),
-    (stories.written_by_a_replica, Without.ALWAYS, set()),
-    (stories.crashed, Without.LOGGED, set()),
-    (stories.written_with_an_old_snapshot, Without.GUARD, {Without.OLD_READERS}),
-    (stories.written_by_a_replica_with_an_old_snapshot, Without.GUARD_ALWAYS, {Without.OLD_READERS}),
-    (stories.deleted_with_an_old_snapshot, Without.KEY_LOG, set()),
-    (stories.moved_and_renamed, Without.OLD_KEY, set()),
-    (stories.written_just_before_the_cut_over, Without.LAST_DRAIN, set()),
-    (stories.written_after_the_cut_over, Without.REVERSE_CAPTURE, set()),
-    (stories.drained_while_copied, Without.FENCE, set()),
-    (stories.changed_to_its_twin, Without.IDENTITY, set()),
-]
-
-
-def by_name(value: Any) -> str | None:
-    return value.__name__ if callable(value) else None
-
-
-@pytest.fixture
-def load(ground: Any, options: Any) -> Iterator[Load]:
-    with Load(ground.place, options.seed, [RC, RC, RR, Kind("REPEATABLE READ", replica=True)]) as made:
-        yield made
-
-
-@pytest.mark.parametrize(("story", "without", "always"), STORIES, ids=by_name)
+@pytest.mark.parametrize(("story", "without", "always"), stories.EACH, ids=stories.by_name)
 def test_a_step_that_is_missing_loses_rows_and_the_proof_sees_it(
     ground: Any, load: Load, story: Callable[[Story], None], without: Without, always: set[Without]
 ) -> None:
@@ -72,7 +47,7 @@ def test_a_step_that_is_missing_loses_rows_and_the_proof_sees_it(
     assert verdict.losses > 0, f"the proof does not see that {without}:\n{verdict}"
 
 
-@pytest.mark.parametrize(("story", "without", "always"), STORIES, ids=by_name)
+@pytest.mark.parametrize(("story", "without", "always"), stories.EACH, ids=stories.by_name)
 def test_with_that_step_nothing_is_lost(
     ground: Any, load: Load, story: Callable[[Story], None], without: Without, always: set[Without]
 ) -> None:

@@ -1,6 +1,6 @@
 -- Makes what `ahead` demands for every table under care: the period that holds as_of and `ahead` more, counted by the calendar in UTC.
 -- Idempotent. A partition is made beside the table and attached, so that the table itself is locked with SHARE UPDATE EXCLUSIVE only
--- (its default partition, which is scanned, with ACCESS EXCLUSIVE); row security on, no privilege for anybody, indexes, foreign keys
+-- (its default partition, which is scanned, with ACCESS EXCLUSIVE); row security on, no privilege for anybody, indexes, foreign keys,
 -- triggers, tablespace and statistics targets from the partitioned table, storage parameters from the registry. A period that another
 -- partition reaches into, whatever its name, is passed over: made by others, it stays as it is, and nothing could be attached beside it.
 CREATE OR REPLACE FUNCTION public.create_future_partitions(as_of timestamptz DEFAULT now())
