@@ -224,11 +224,11 @@ def _names_of_indexes(spec: TableSpec, snapshot: Snapshot, original: Relation, a
     inside = {*tables, *migration.index_names(spec, original, tables)}
     if snapshot.partitioned is None:  # later they are our own
         beside = migration.index_names(spec, original, [spec.partitioned_name])
-        named = {(taken.schema, taken.name) for taken in snapshot.taken}
+        away = {(taken.schema, taken.name) for taken in snapshot.taken} - {(spec.schema, spec.name)}
         for taken in snapshot.taken:
             place = (taken.schema, taken.name)
-            if (taken.schema, taken.index_of) in named:
-                continue  # it goes where its table goes
+            if (taken.schema, taken.index_of) in away:
+                continue  # it goes where its table goes, which is told to go
             if place == (spec.schema, spec.retired_name) and swaps:
                 yield _taken(spec, taken, "At the cut-over the original has this name on its way to the closed schema.")
             elif (
