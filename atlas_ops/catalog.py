@@ -32,6 +32,7 @@ from atlas_ops.model import (
     KeyFacts,
     Lint,
     OnlineCopy,
+    OwnType,
     Partition,
     PartitionSchema,
     Policy,
@@ -136,6 +137,22 @@ def ledger(connection: psycopg.Connection, schema: str, name: str) -> tuple[Fact
             for part in sqlfile.names("ledger")
             for fact in rows(connection, part, Fact, folder="ledger", oid=table.oid)
         )
+
+
+def marked(connection: psycopg.Connection, mark: str) -> tuple[Partition, ...]:
+    """The tables that stand alone and whose comment begins so. Raises AtlasError where a read fails."""
+    with reading(connection, "Reading which partitions were detached"):
+        return rows(connection, "partitions", Partition, oid=0, mark=mark)
+
+
+def relation_exists(connection: psycopg.Connection, schema: str, name: str) -> bool:
+    """Whether there is a relation of that name."""
+    return bool(rows(connection, "table", Table, schema=schema, name=name))
+
+
+def own_types(connection: psycopg.Connection, oid: int) -> tuple[OwnType, ...]:
+    """The types of the database's own that the columns of a table rest on."""
+    return rows(connection, "own_types", OwnType, oid=oid)
 
 
 def references(connection: psycopg.Connection, spec: TableSpec) -> tuple[Reference, ...]:
