@@ -47,6 +47,7 @@ from atlas_ops.model import (
     Taken,
     Transaction,
     Trigger,
+    View,
 )
 from atlas_ops.spec import TableSpec, exchanged, extended
 
@@ -143,6 +144,11 @@ def marked(connection: psycopg.Connection, mark: str) -> tuple[Partition, ...]:
     """The tables that stand alone and whose comment begins so. Raises AtlasError where a read fails."""
     with reading(connection, "Reading which partitions were detached"):
         return rows(connection, "partitions", Partition, oid=0, mark=mark)
+
+
+def united(connection: psycopg.Connection, mark: str, oid: int = 0) -> tuple[View, ...]:
+    """Our views that unite live and archived rows; those that read one table, if `oid` names it."""
+    return rows(connection, "united", View, mark=mark, oid=oid)
 
 
 def relation_exists(connection: psycopg.Connection, schema: str, name: str) -> bool:

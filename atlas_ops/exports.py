@@ -13,7 +13,7 @@ from typing import Any
 
 from psycopg import sql
 
-from atlas_ops import bounds, contents, manifest, parquet
+from atlas_ops import bounds, contents, definition, manifest, parquet
 from atlas_ops.contents import Contents
 from atlas_ops.definition import name, names, plainly, raw, text
 from atlas_ops.errors import AtlasError
@@ -111,8 +111,6 @@ def job(
             next="Leave it out of `partitions`"
             + ("." if table.kind == "f" else ", and name a table file for the level below it."),
         )
-    own = {index.name: index for index in relation.indexes}
-    definitions = {constraint.name: constraint.definition for constraint in relation.constraints}
     return Job(
         table=spec.table,
         url=where_to(spec),
@@ -126,8 +124,7 @@ def job(
         comment=comment,
         storage_parameters=table.storage_parameters,
         indexes=tuple(
-            Named(index.name, definitions.get(index.constraint or "") or unique_tail(index.unique, index.tail))
-            for index in own.values()
+            Named(plan.of, plan.made_of) for plan in definition.index_plans(relation, spec.partition_key, ()) if plan.of
         ),
         statistics=tuple(Named(each.name, each.columns) for each in relation.statistics),
         types=tuple(each.definition for each in types),
@@ -135,11 +132,6 @@ def job(
         workers=spec.workers,
         bytes=table.bytes,
     )
-
-
-def unique_tail(unique: bool, tail: str) -> str:
-    """What an index is made of, by which it gets its name back."""
-    return ("UNIQUE " if unique else "") + tail
 
 
 def plan_export(spec: TableSpec, server: Server, jobs: Iterable[Job]) -> Plan:

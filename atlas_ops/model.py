@@ -132,6 +132,14 @@ class OwnType:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """A view of ours; `sql/catalog/united.sql`."""
+
+    schema: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """Extended statistics; `sql/catalog/statistics.sql`."""
 

@@ -8,12 +8,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from atlas_ops import archive, catalog, database, execute, months
+from atlas_ops import archive, catalog, contents, database, execute, months, restoring
 from atlas_ops.manifest import Line, Month
 from atlas_ops.model import Fact, Snapshot
 from atlas_ops.months import Archive
+from atlas_ops.partitions import partitioned_table
 from atlas_ops.progress import Says, silent
 from atlas_ops.report import Line as Done
+from atlas_ops.report import Severity
 from atlas_ops.spec import TableSpec
 from tests.database.conftest import Operations
 
@@ -85,6 +87,22 @@ class Road:
         planned = months.dropping([self.archive], names)
         return months.drop(planned, planned.plan.digest, says)
 
+    def returning(self, *names: str, form: Any = "dump", place: Any = "attach", view: str = "") -> restoring.Restoring:
+        return restoring.returning([self.archive], names, form, place, view)
+
+    def restore(self, *names: str, form: Any = "dump", place: Any = "attach", view: str = "") -> tuple[Done, ...]:
+        planned = self.returning(*names, form=form, place=place, view=view)
+        assert [check for check in planned.checks if check.severity is Severity.STOP] == []
+        return restoring.run(planned, planned.plan.digest)
+
+    def away(self) -> list[str]:
+        """Detached, exported, proven and dropped."""
+        names = self.detach()
+        self.export()
+        self.prove()
+        assert len(self.drop()) == len(names)
+        return names
+
     def lines(self) -> tuple[Line, ...]:
         return self.archive.lines
 
@@ -96,9 +114,28 @@ class Road:
 
     # -- what is there
 
-    def ledger(self, *tables: tuple[str, str]) -> list[Sequence[Fact]]:
+    def ledger(self) -> dict[str, Sequence[Fact]]:
+        """Every property of the partitioned table and of each of its partitions."""
+        found = self.snapshot()
+        relation = partitioned_table(found)
+        assert relation is not None
+        tables = [(relation.table.schema, relation.table.name)]
+        tables += [(each.schema, each.name) for each in found.partitions if each.bound is not None]
         with database.connect(self.where) as connection:
-            return [catalog.ledger(connection, *table) for table in tables]
+            return {table[1]: catalog.ledger(connection, *table) for table in tables}
+
+    def digest(self) -> tuple[int, int]:
+        """Rows and content of the whole partitioned table."""
+        relation = partitioned_table(self.snapshot())
+        assert relation is not None
+        table = relation.table
+        query = contents.figures_query(table.schema, table.name, relation.columns, self.spec.partition_key, "")
+        with database.connect(self.where) as connection:
+            rows, content, *_ = connection.execute(query).fetchone()
+        return rows, int(content)
+
+    def bounds(self) -> dict[str, str]:
+        return {each.name: each.bound for each in self.snapshot().partitions if each.bound is not None}
 
     def rows(self, table: str, columns: Iterable[str] = ("t",)) -> list[tuple[str | None, ...]]:
         """Rows as text, in an order of their own, under the settings that every connection of ours has."""

@@ -42,12 +42,12 @@ ROOMS = {
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
         "archive explain "
         "health ledger lints policies tables charts views incoming registry composite keys traffic scratch "
-        "parquet contents manifest exports quarantine",
+        "parquet contents manifest exports quarantine restore unite",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
         "database catalog compare sample measure throttle exchange execute rehearsal record progress magic demo embedded "
-        "store programs export feeds months",
+        "store programs export feeds months restoring",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
     ),
