@@ -7,7 +7,7 @@ until somebody drops it, and ATTACH PARTITION with the bound in its comment brin
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -128,8 +128,8 @@ def headline(spec: TableSpec, snapshot: Snapshot, as_of: date) -> str:
     )
 
 
-def plan_archive(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
-    """The steps that detach what leaves, the oldest first and one at a time; none where nothing leaves.
+def plan_archive(spec: TableSpec, snapshot: Snapshot, as_of: date, names: Collection[str] = ()) -> Plan:
+    """The steps that detach what leaves, the oldest first and one at a time; none where nothing leaves. `names`: of these only.
 
     A pending detach is completed by a plan of its own: before that PostgreSQL detaches no other (55000).
     """
@@ -140,7 +140,10 @@ def plan_archive(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
         judged = _judged(spec, snapshot, as_of)
         pending = [partition for _, partition in judged if partition.detach_pending]
         steps = [detaching.finalize(partition) for partition in pending] or [
-            step for candidate, partition in judged if candidate.goes for step in detaching.steps(partition)
+            step
+            for candidate, partition in judged
+            if candidate.goes and (not names or partition.name in names)
+            for step in detaching.steps(partition)
         ]
     return plan_for(STAGE, spec, snapshot.server, steps, headline(spec, snapshot, as_of))
 

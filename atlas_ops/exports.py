@@ -90,9 +90,14 @@ def where_to(spec: TableSpec) -> str:
     return spec.archive_to
 
 
+def place_of(spec: TableSpec, server: Server) -> str:
+    """The table's folder in archive_to."""
+    return manifest.place(server.system_identifier, server.database, spec.schema, spec.name)
+
+
 def job(
     spec: TableSpec,
-    database: str,
+    server: Server,
     relation: Relation,
     types: Sequence[OwnType],
     *,
@@ -114,7 +119,7 @@ def job(
     return Job(
         table=spec.table,
         url=where_to(spec),
-        place=manifest.place(database, spec.schema, spec.name),
+        place=place_of(spec, server),
         schema=table.schema,
         partition=table.name,
         bound=bound,

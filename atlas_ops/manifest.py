@@ -1,8 +1,8 @@
 """The manifest of a table's archive: a chain of lines, one a file, that are never written again. Pure.
 
-`manifest/00000007_exported_messages_2024_01.json` holds one line of canonical JSON with a number, an event, and the SHA-256 of the line before.
-A line that is missing, changed or put in breaks the chain. That the newest lines were cut off only an anchor elsewhere tells: every record
-of 08 and 11 holds the head, which is the SHA-256 of the last line.
+`manifest/00000007_exported_messages_2024_01.0a1b2c3d4e5f6789.json` holds one line of canonical JSON with a number, an event, and the SHA-256 of the
+line before; the beginning of its own is in its name. A line that is missing, changed or put in breaks the chain. That the newest lines were cut
+off, or all of it was forged, only an anchor elsewhere tells: every record of 08 and 11 holds the head, which is the SHA-256 of the last line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from atlas_ops.parquet import Field
 
 FORMAT = 1
 FOLDER = "manifest"
-_LINE = re.compile(r"(\d{8})_(exported|proven|dropped|restored)_[^/]*\.json")
+_LINE = re.compile(r"(\d{8})_(?:exported|proven|dropped|restored)_[^/]*\.([0-9a-f]{16})\.json")
 _NAME_BYTES = 150  # of a partition's name in a file's name: 63 bytes may become 189
 
 Event = Literal["exported", "proven", "dropped", "restored"]
@@ -106,7 +106,8 @@ class Line:
     @property
     def file(self) -> str:
         """Its name beside the table's files."""
-        return f"{FOLDER}/{self.number:08}_{self.event}_{_short(self.partition)}.json"
+        digest = hashlib.sha256(self.text()).hexdigest()[:16]
+        return f"{FOLDER}/{self.number:08}_{self.event}_{_short(self.partition)}.{digest}.json"
 
     @property
     def export(self) -> Export:
@@ -158,9 +159,9 @@ def stem(partition: str, rows: int, content: int) -> str:
     return f"{_short(partition)}.{digest}"
 
 
-def place(database: str, schema: str, table: str) -> str:
-    """The folder of a table in an archive."""
-    return f"{quote(database, safe='')}/{quote(schema, safe='')}.{quote(table, safe='')}"
+def place(system_identifier: str, database: str, schema: str, table: str) -> str:
+    """The folder of a table in an archive. Two servers never write one manifest; after an upgrade the old one's folder still is read."""
+    return f"{system_identifier}/{quote(database, safe='')}/{quote(schema, safe='')}.{quote(table, safe='')}"
 
 
 def following(lines: Sequence[Line], **fields: Any) -> Line:
@@ -188,7 +189,11 @@ def chain(files: Iterable[tuple[str, bytes]], where: str) -> tuple[Line, ...]:
             told = "stands twice" if int(found[1]) < missing else "is missing"
             raise _broken(where, f"line {min(missing, int(found[1]))} {told}")
         line = _read(content)
-        if line is None or line.number != int(found[1]) or line.text() != content:
+        if (
+            line is None
+            or (line.number, line.text()) != (int(found[1]), content)
+            or found[2] != hashlib.sha256(content).hexdigest()[:16]
+        ):
             raise _broken(where, f"line {int(found[1])} was changed")
         if line.previous != head(lines):
             raise _broken(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
@@ -33,6 +33,7 @@ class Archive:
     apart: tuple[Apart, ...]
     store: Store | None  # None: the specification names no archive_to
     lines: tuple[Line, ...] = ()
+    earlier: tuple[tuple[Store, tuple[Line, ...]], ...] = ()  # of other servers with a database and table of that name
 
     @property
     def server(self) -> Server:
@@ -44,6 +45,13 @@ class Archive:
         """What the manifest says of each partition."""
         return manifest.months(self.lines)
 
+    def source(self, name: str) -> tuple[Store, Month] | None:
+        """Where a month can be restored from: this server's part of the archive, or an earlier one's."""
+        if name in self.months:
+            return self.kept, self.months[name]
+        found = [(store, known[name]) for store, lines in self.earlier if name in (known := manifest.months(lines))]
+        return found[-1] if found else None
+
     @property
     def kept(self) -> Store:
         """Its folder. Raises AtlasError where the specification names none."""
@@ -54,24 +62,25 @@ class Archive:
 
 
 def read(where: Session, spec: TableSpec, snapshot: Snapshot) -> Archive:
-    """The archive of a table as it stands. Raises AtlasError where its manifest is broken or belongs to another server."""
+    """The archive of a table as it stands. Raises AtlasError where its manifest is broken."""
     with connect(where) as connection:
         marked = catalog.marked(connection, archive.quarantine_mark(spec))
     apart = quarantine.apart(spec, marked)
     if spec.archive_to is None:
         return Archive(where, spec, snapshot, apart, None)
-    store = Store(spec.archive_to, manifest.place(snapshot.server.database, spec.schema, spec.name))
-    lines = store.lines()
-    others = [line for line in lines if line.system_identifier != snapshot.server.system_identifier]
-    if others:
-        raise AtlasError(
-            what=f"{store.where} holds the archive of another server.",
-            why=f"Its manifest names the system {others[0].system_identifier}; this is {snapshot.server.system_identifier}, perhaps restored "
-            "from a backup of the other.",
-            next="Name another archive_to for this server: two servers must not write one manifest. What lies there can be restored by hand: "
-            "docs/archive.md.",
-        )
-    return Archive(where, spec, snapshot, apart, store, lines)
+    store = Store(spec.archive_to, exports.place_of(spec, snapshot.server))
+    return Archive(where, spec, snapshot, apart, store, store.lines(), tuple(_earlier(spec, snapshot.server)))
+
+
+def _earlier(spec: TableSpec, server: Server) -> Iterator[tuple[Store, tuple[Line, ...]]]:
+    """What other servers have left in the same place, the one before an upgrade perhaps: it is read, and never written."""
+    assert spec.archive_to is not None
+    for system in Store(spec.archive_to).folders():
+        if system != server.system_identifier and system.isdecimal():
+            store = Store(spec.archive_to, manifest.place(system, server.database, spec.schema, spec.name))
+            lines = store.lines()
+            if lines:
+                yield store, lines
 
 
 def late(found: Archive) -> dict[str, int]:
@@ -152,7 +161,7 @@ def _job(found: Archive, partition: Partition, bound: str, before: str | None, p
         if relation is None:
             raise _gone(partition.name)
         types = catalog.own_types(connection, relation.table.oid)
-    return exports.job(found.spec, found.server.database, relation, types, bound=bound, purpose=purpose, comment=before)
+    return exports.job(found.spec, found.server, relation, types, bound=bound, purpose=purpose, comment=before)
 
 
 def _refuse_unknown(
@@ -285,24 +294,25 @@ class Dropping:
 
     where: Session
     plan: Plan
-    months: tuple[tuple[Archive, Month, str], ...]  # with the step's name
+    months: tuple[tuple[Archive, Month], ...]
+    archives: tuple[Archive, ...]  # that have an archive_to
 
 
 def dropping(archives: Sequence[Archive], names: Sequence[str] = ()) -> Dropping:
     """What is detached, marked, proven and not held. Raises AtlasError for a name that is not, with what is missing."""
-    found: list[tuple[Archive, Month, str]] = []
+    found: list[tuple[Archive, Month]] = []
     plans = []
     for each in archives:
         own = [one for one in each.apart if not names or one.name in names]
-        plan = quarantine.plan_drop(each.spec, each.server, own, each.months)
-        plans.append(plan)
+        plans.append(quarantine.plan_drop(each.spec, each.server, own, each.months, () if names else _vanished(each)))
         droppable = [one for one in own if quarantine.droppable(each.spec, one, each.months.get(one.name))]
-        found += [(each, each.months[one.name], step.name) for one, step in zip(droppable, plan.steps, strict=True)]
-    going = {month.line.partition for _, month, _ in found}
+        found += [(each, each.months[one.name]) for one in droppable]
+    going = {month.line.partition for _, month in found}
     for name in names:
         if name not in going:
             raise _not_droppable(name, archives)
-    return Dropping(archives[0].where, joined(plans), tuple(found))
+    kept = tuple(each for each in archives if each.store is not None)
+    return Dropping(archives[0].where, joined(plans), tuple(found), kept)
 
 
 def _not_droppable(name: str, archives: Sequence[Archive]) -> AtlasError:
@@ -331,40 +341,31 @@ def drop(work: Dropping, confirm: str, progress: Says = silent) -> tuple[Done, .
     """Read the files once more, then drop if `confirm` arms it; each drop is noted in the manifest, also where a later one fails."""
     if not confirmed(work.plan, confirm, demo=work.where.is_demo):
         return ()
-    for found, month, _ in work.months:
+    for found, month in work.months:
         progress(0, 0, f"read the files of {month.line.partition}")
         feeds.check(found.kept, month.export)
     try:
         return execute(work.where, work.plan, confirm, progress)
     finally:
-        for found in {id(each): each for each, _, _ in work.months}.values():
+        for found in work.archives:
             note_dropped(found, progress)
 
 
-def note_dropped(found: Archive, progress: Says = silent) -> list[str]:
-    """Months that were proven and whose table is gone get their line, if a killed run left it out; returns their names."""
-    noted = []
+def note_dropped(found: Archive, progress: Says = silent) -> None:
+    """Months that were proven and whose table is gone get their line."""
+    for month in _vanished(replace(found, lines=found.kept.lines())):
+        name = month.line.partition
+        append(found.kept, found.server, "dropped", found.spec.table, name, {"of": month.line.number}, _told(progress))
+
+
+def _vanished(found: Archive) -> list[Month]:
+    """Months that were proven, whose table is gone, and of which no line says so."""
     with connect(found.where) as connection:
-        for name, month in manifest.months(found.kept.lines()).items():
-            if (
-                month.proven
-                and month.dropped is None
-                and month.export.purpose == "archive"
-                and not _there(connection, month)
-            ):
-                progress(0, 0, f"note that {name} was dropped")
-                append(
-                    found.kept,
-                    found.server,
-                    "dropped",
-                    found.spec.table,
-                    name,
-                    {"of": month.line.number},
-                    _told(progress),
-                )
-                noted.append(name)
-    return noted
-
-
-def _there(connection: psycopg.Connection, month: Month) -> bool:
-    return catalog.relation_exists(connection, month.export.schema, month.export.partition)
+        return [
+            month
+            for month in found.months.values()
+            if month.proven
+            and month.dropped is None
+            and month.export.purpose == "archive"
+            and not catalog.relation_exists(connection, month.export.schema, month.export.partition)
+        ]

@@ -16,10 +16,11 @@ from atlas_ops.archive import BEFORE, held, quarantine_mark
 from atlas_ops.definition import name, plainly, raw, text
 from atlas_ops.manifest import Month
 from atlas_ops.model import Partition, Server, Snapshot
-from atlas_ops.partitions import partitioned_table, qualified
+from atlas_ops.partitions import edge_text, partitioned_table, qualified
 from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.report import Check, Severity
 from atlas_ops.spec import TableSpec
+from atlas_ops.tables import Column, Table
 
 STAGE = "plan_archive"
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
@@ -55,9 +56,13 @@ def apart(spec: TableSpec, marked: Iterable[Partition]) -> tuple[Apart, ...]:
 # how it goes
 
 
-def plan_drop(spec: TableSpec, server: Server, found: Sequence[Apart], months: Mapping[str, Month]) -> Plan:
-    """The steps that drop what was proven, one transaction each; what is held or not proven stays."""
+def plan_drop(
+    spec: TableSpec, server: Server, found: Sequence[Apart], months: Mapping[str, Month], gone: Sequence[Month] = ()
+) -> Plan:
+    """The steps that drop what was proven, one transaction each; what is held or not proven stays. `gone`: dropped by a run that was
+    killed before it could note that."""
     steps = [_drop(spec, one, months[one.name]) for one in found if droppable(spec, one, months.get(one.name))]
+    steps += [_note(month) for month in gone]
     headline = f"{spec.table}: {len(steps)} of {len(found)} detached partitions are proven and can go."
     return plan_for(STAGE, spec, server, steps, headline)
 
@@ -104,6 +109,59 @@ def _drop(spec: TableSpec, one: Apart, month: Month) -> Step:
         "once more under the lock. Back again: 11 Restore archive.",
         effect=Effect.REMOVES,
     )
+
+
+def _note(month: Month) -> Step:
+    export = month.export
+    where = name(export.schema, export.partition)
+    return Step(
+        name=f"note that {export.partition} was dropped",
+        statements=(text(sql.SQL("SELECT to_regclass({}) IS NULL").format(sql.Literal(text(where)))),),
+        lock="none",
+        on="nothing: its table is gone",
+        why="It was proven, its table is gone, and the manifest does not say so: the run that dropped it was killed.",
+    )
+
+
+# where each month is
+
+
+def standing_rows(spec: TableSpec, found: Sequence[Apart], known: Mapping[str, Month]) -> list[tuple[object, ...]]:
+    """One row a month that has left or was exported, in the order of time; for `standing_table`."""
+    apart_by_name = {one.name: one for one in found}
+    bounds_of = {name: month.export.bound for name, month in known.items()} | {one.name: one.bound for one in found}
+    names = sorted(bounds_of, key=lambda each: (bounds.parse_bound(bounds_of[each]).lower or _EARLIEST, each))
+    return [_standing(spec, each, apart_by_name.get(each), known.get(each), bounds_of[each]) for each in names]
+
+
+def standing_table(rows: Sequence[tuple[object, ...]]) -> Table:
+    """The rows of `standing_rows` as a notebook shows them, all of them."""
+    columns: list[Column | str] = ["table", "partition", "from", "to", "it is", "rows", Column("on disk", "size")]
+    columns += [Column("dump", "size"), Column("parquet", "size"), "proven", "held"]
+    return Table(columns, rows, limit=max(len(rows), 1))
+
+
+def _standing(spec: TableSpec, called: str, one: Apart | None, month: Month | None, bound: str) -> tuple[object, ...]:
+    edges = bounds.parse_bound(bound)
+    export = month.export if month else None
+    return (
+        spec.table, called, edge_text(edges.lower, bound, "MINVALUE"), edge_text(edges.upper, bound, "MAXVALUE"), _whereabouts(one, month),
+        export.rows if export else one.partition.live_rows if one else None,
+        one.partition.bytes if one else None,
+        export.files["dump"].bytes if export else None, export.files["parquet"].bytes if export else None,
+        ("yes" if month.proven else "not yet") if month else "not exported",
+        "yes" if held(spec, bound) else "",
+    )  # fmt: skip
+
+
+def _whereabouts(one: Apart | None, month: Month | None) -> str:
+    if one is not None:
+        return "detached"
+    if month is not None and month.restored is not None:
+        return "attached again" if month.restored.body.get("attached") else "restored aside"
+    if month is not None and month.dropped is not None:
+        return "in the archive only"
+    return "attached" if month is not None and month.export.purpose == "backup" else "not here"
 
 
 # what stands in the way, or is to be known

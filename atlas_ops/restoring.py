@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from atlas_ops import catalog, definition, months, partitions, restore, unite
+from atlas_ops import catalog, definition, manifest, months, partitions, restore, unite
 from atlas_ops.database import Session, connect
 from atlas_ops.errors import AtlasError
 from atlas_ops.execute import Feed, execute
@@ -77,37 +77,39 @@ def run(work: Restoring, confirm: str, progress: Says = silent) -> tuple[Done, .
         lines += execute(work.where, plan, plan.digest, progress, feeds)
         if one is not None and one.month is not None:
             body = {
-                "of": one.month.line.number, "from": one.source, "as": f"{one.schema}.{one.table}", "attached": one.place == "attach",
+                "of": one.month.line.number, "system": one.month.line.system_identifier, "from": one.source,
+                "as": f"{one.schema}.{one.table}", "attached": one.place == "attach",
             }  # fmt: skip
             append(found.kept, found.server, "restored", found.spec.table, one.partition, body)
     return tuple(lines)
 
 
 def _known(found: Archive) -> list[str]:
-    return [*found.months, *(one.name for one in found.apart), *(one.name for one in aside(found))]
+    earlier = [name for _, lines in found.earlier for name in manifest.months(lines)]
+    return [*found.months, *(one.name for one in found.apart), *(one.name for one in aside(found)), *earlier]
 
 
 def _back(found: Archive, name: str, form: Form, place: Place) -> Back:
     """Where the month is, and what it will be called."""
-    month = found.months.get(name)
+    source = found.source(name)
     if place == "attach":
         there = _there(found, name)
         if there is not None:
             return there
-    if month is None:
+    if source is None:
         raise AtlasError(
             what=f"{name} was not exported.",
             why="It stands beside the partitioned table: there is no file to restore it from.",
             next='Attach it: place = "attach".',
         )
-    export = month.export
+    export = source[1].export
     table = name
     with connect(found.where) as connection:
         if catalog.relation_exists(connection, export.schema, name):
             table = definition.fit(f"{name}_restored")
             if place == "attach" or catalog.relation_exists(connection, export.schema, table):
                 raise _taken(export.schema, name if place == "attach" else table)
-    return Back(name, export.schema, table, export.bound, form, place, export.comment, month)
+    return Back(name, export.schema, table, export.bound, form, place, export.comment, source[1])
 
 
 def _taken(schema: str, table: str) -> AtlasError:
@@ -144,7 +146,7 @@ def _standing(found: Archive, partition: Partition, bound: str, before: str | No
 
 
 def _steps(found: Archive, one: Back) -> tuple[list[Step], dict[str, Feed]]:
-    url = found.kept.where if found.store is not None else ""
+    source = found.source(one.partition) if one.source != "there" else None
     views: list[tuple[str, str]] = []
     if one.source == "there":
         with connect(found.where) as connection:
@@ -152,9 +154,8 @@ def _steps(found: Archive, one: Back) -> tuple[list[Step], dict[str, Feed]]:
                 (view.schema, view.name)
                 for view in catalog.united(connection, unite.mark(found.spec), _oid(connection, one))
             ]
-    feeds = (
-        months.feeds_of(found.kept, one.month, found.server) if one.month is not None and one.source != "there" else {}
-    )
+    feeds = months.feeds_of(*source, found.server) if source is not None else {}
+    url = source[0].where if source is not None else ""
     return list(restore.steps(found.spec, found.snapshot, one, url, views)), feeds
 
 

@@ -61,13 +61,26 @@ class Writer:
 class Store:
     """One table's folder; names in it use /. Raises AtlasError where it cannot be read or written."""
 
-    def __init__(self, url: str, place: str) -> None:
-        self.where = f"{url.rstrip('/')}/{place}"
+    def __init__(self, url: str, place: str = "") -> None:
+        self.where = f"{url.rstrip('/')}/{place}".rstrip("/")
         if url.startswith("s3://"):
             self.local, self._fs = None, _object_storage()
             self._root = self.where.removeprefix("s3://")
         else:
             self.local, self._fs = Path(url.removeprefix("file://")) / place, None
+
+    def folders(self) -> list[str]:
+        """The folders right in it; none where it is not there."""
+        with self._told("read"):
+            if self.local is not None:
+                return (
+                    sorted(path.name for path in self.local.iterdir() if path.is_dir()) if self.local.is_dir() else []
+                )
+            self._fs.invalidate_cache()
+            if not self._fs.exists(self._root):
+                return []
+            found = self._fs.ls(self._root, detail=True)
+            return sorted(one["name"].rpartition("/")[2] for one in found if one["type"] == "directory")
 
     def names(self, folder: str = "") -> list[str]:
         """The files in a folder and below it, sorted; none where there is no such folder."""
@@ -99,6 +112,13 @@ class Store:
             if self.local is not None:
                 return (self.local / name).open("rb")
             return cast(BinaryIO, self._fs.open(f"{self._root}/{name}", "rb", block_size=BLOCK_BYTES * 4))
+
+    def readable(self, connection: Any, name: str) -> str:
+        """How DuckDB calls a file. Of object storage by this client: DuckDB's own would have to be downloaded."""
+        if self.local is not None:
+            return str(self.local / name)
+        connection.register_filesystem(self._fs)
+        return f"s3://{self._root}/{name}"
 
     def blocks(self, name: str) -> Iterator[bytes]:
         """The content of a file."""

@@ -19,6 +19,7 @@ STAGES = {
     "cut_over": "CutOver",
     "plan_archive": "PlanArchive",
     "roll_back": "RollBack",
+    "restore_archive": "RestoreArchive",
 }
 
 

@@ -47,7 +47,7 @@ ROOMS = {
     ),
     "reading and writing": _room(
         "database catalog compare sample measure throttle exchange execute rehearsal record progress magic demo embedded "
-        "store programs export feeds months restoring",
+        "store programs export feeds months restoring inplace timing",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
     ),
@@ -69,10 +69,10 @@ PURE = [module for module in MODULES if module in ROOM_OF and ROOMS[ROOM_OF[modu
 CONNECTS = {"database", "magic", "demo", "embedded"}
 """Who calls the driver's own connect: everyone else goes through database.connect, which pins and checks."""
 
-WRITES = {"execute", "sample", "measure", "rehearsal", "demo", "embedded"}
+WRITES = {"execute", "sample", "timing", "measure", "rehearsal", "demo", "embedded"}
 """Who may ask for a connection that writes.
 
-Only execute keeps what it writes in somebody's database: sample (a temporary table) and measure (a workload's
+Only execute keeps what it writes in somebody's database: sample and timing (a temporary table) and measure (a workload's
 INSERTs and UPDATEs) roll back, and the demo and its server write to what is theirs alone. The synthetic writer of a
 rehearsal is no plan but the application's part: it writes to the scratch copy, which a confirmed plan made and drops.
 """
