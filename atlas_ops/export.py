@@ -139,12 +139,15 @@ class _Run:
     def files(self, store: Store, job: Job, found: Contents, snapshot: str) -> dict[Form, Kept]:
         """The two files, written side by side, or as they are where an earlier run has written them."""
         stem = manifest.stem(job.partition, found.rows, found.content)
+        known = {
+            kept.name: kept for line in store.lines() if line.event == "exported" for kept in line.export.files.values()
+        }
         ways: dict[Form, Callable[[Store, Job, Contents, str, str], str]] = {"dump": self.dump, "parquet": self.parquet}
 
         def one(form: Form) -> Kept:
             name = f"{stem}.{form}"
             made_by = ""
-            if store.size(name) is None:
+            if job.fresh or not _whole(store, name, known):
                 self.say(f"{form} {job.partition}")
                 made_by = ways[form](store, job, found, snapshot, name)
             size = store.size(name)
@@ -297,6 +300,11 @@ def _chunks(connection: psycopg.Connection, copied: str) -> Iterator[bytearray]:
                 chunk = bytearray()
     if chunk:
         yield chunk
+
+
+def _whole(store: Store, name: str, known: Mapping[str, Kept]) -> bool:
+    """Whether a file is there that an earlier run has written whole: one without a line had only that to come; one with a line is as that says."""
+    return store.size(name) is not None and (name not in known or store.sha256(name) == known[name].sha256)
 
 
 def _maker(form: Form, version: str) -> str:

@@ -49,6 +49,7 @@ class Job:
     rows: int = 0  # estimated, for the progress shown
     workers: int = 2
     bytes: int = 0
+    fresh: bool = False  # files that are there already are written anew
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -104,6 +105,7 @@ def job(
     bound: str,
     purpose: Purpose,
     comment: str | None,
+    fresh: bool,
 ) -> Job:
     """The job of one partition, from what the catalogs say of it. Raises AtlasError where it cannot be exported."""
     table = relation.table
@@ -136,6 +138,7 @@ def job(
         rows=max(table.estimated_rows, 0),
         workers=spec.workers,
         bytes=table.bytes,
+        fresh=fresh,
     )
 
 

@@ -70,6 +70,8 @@ def _parquet(store: Store, kept: Kept) -> Iterator[tuple[bytes, int]]:
 def _dump(store: Store, kept: Kept, major: int) -> Iterator[tuple[bytes, int]]:
     """The rows between pg_restore's COPY and its \\., as text."""
     program, _ = programs.find("pg_restore", major)
+    if store.size(kept.name) != kept.bytes:
+        raise damaged(store, kept)
     command = [str(program), "--data-only", "--file=-"]
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said) as process:  # noqa: S603

@@ -116,13 +116,16 @@ class Exporting:
 
 
 def exporting(archives: Sequence[Archive], names: Sequence[str], purpose: Purpose) -> Exporting:
-    """What is to be exported: `names`, or what has left and was not exported since (`backup`: every partition).
+    """What is to be exported: `names`, whose files are written anew, or what has left and was not exported since (`backup`: every partition).
 
     Raises AtlasError for a name that is none of them, and where a table cannot be exported.
     """
     chosen = [_chosen(each, names, purpose) for each in archives]
     _refuse_unknown(names, chosen, archives, purpose)
-    jobs = [[_job(each, *one, purpose) for one in wanted] for each, wanted in zip(archives, chosen, strict=True)]
+    jobs = [
+        [_job(each, *one, purpose, fresh=bool(names)) for one in wanted]
+        for each, wanted in zip(archives, chosen, strict=True)
+    ]
     plans = [exports.plan_export(each.spec, each.server, own) for each, own in zip(archives, jobs, strict=True)]
     return Exporting(archives[0].where, archives[0].server, joined(plans), tuple(one for own in jobs for one in own))
 
@@ -155,13 +158,15 @@ def _to_export(month: Month | None, one: Apart) -> bool:
     return month is None or month.restored is not None or month.dropped is not None or month.export.bound != one.bound
 
 
-def _job(found: Archive, partition: Partition, bound: str, before: str | None, purpose: Purpose) -> Job:
+def _job(found: Archive, partition: Partition, bound: str, before: str | None, purpose: Purpose, *, fresh: bool) -> Job:
     with connect(found.where) as connection, catalog.reading(connection, f"Reading {partition.name}"):
         relation = catalog.relation(connection, partition.schema, partition.name)
         if relation is None:
             raise _gone(partition.name)
         types = catalog.own_types(connection, relation.table.oid)
-    return exports.job(found.spec, found.server, relation, types, bound=bound, purpose=purpose, comment=before)
+    return exports.job(
+        found.spec, found.server, relation, types, bound=bound, purpose=purpose, comment=before, fresh=fresh
+    )
 
 
 def _refuse_unknown(

@@ -37,7 +37,9 @@ class Struck:
         """The named steps of a station that is not disturbed, each once. A line of the manifest is named without the digest of its text."""
         ended = self.run(how)
         assert ended.done and not ended.report["result"]["stop"], (ended.report, ended.said)
-        heard = [re.sub(r"^(\w[\w ]* \d{8}_[^.]+\.).*", r"\1", label) for label in ended.report["result"]["heard"]]
+        heard = [
+            re.sub(r"(\d{8}_[^.]+\.)[0-9a-f]{16}\.json$", r"\1", label) for label in ended.report["result"]["heard"]
+        ]
         return list(dict.fromkeys(label for label in heard if label))
 
     def kill(self, how: str, at: str) -> None:
