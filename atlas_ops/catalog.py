@@ -30,6 +30,7 @@ from atlas_ops.model import (
     Index,
     Installed,
     KeyFacts,
+    LeafIndex,
     Lint,
     OnlineCopy,
     Partition,
@@ -318,6 +319,24 @@ def lints(connection: psycopg.Connection, spec: TableSpec, snapshot: Snapshot) -
             roles=list(snapshot.closed_to),
             installed=list(migration.INSTALLED_NAMES),
         )
+
+
+def leaf_indexes(connection: psycopg.Connection, table: str) -> tuple[LeafIndex, ...]:
+    """The leaf partitions of `table` (qualified and quoted) with their valid indexes; empty where there is none."""
+    with reading(connection, f"Reading the partitions of {table}"):
+        return rows(connection, "leaf_indexes", LeafIndex, table=table)
+
+
+def locks_taken(connection: psycopg.Connection, table: str) -> int:
+    """How many locks this transaction holds on `table` (qualified and quoted), its partitions and their indexes."""
+    (found,) = _column(connection, "locks_taken", table=table)
+    return int(found)
+
+
+def buffer_eviction(connection: psycopg.Connection) -> str | None:
+    """The schema of pg_buffercache where this role may empty shared buffers with it (PostgreSQL 17 and later), else None."""
+    row = connection.execute(sqlfile.text("catalog", "buffer_eviction")).fetchone()
+    return row[0] if row else None
 
 
 def rehearsal_place(connection: psycopg.Connection) -> RehearsalPlace:

@@ -318,6 +318,16 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
+class LeafIndex:
+    """A leaf partition and one of its valid indexes, None where it has none; `sql/catalog/leaf_indexes.sql`."""
+
+    leaf: str
+    name: str | None
+    parent: str | None  # the index of the partitioned table that it is part of
+    tail: str | None  # of its definition, from USING on
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """A name that a relation or a type already has; `sql/catalog/names.sql`."""
 

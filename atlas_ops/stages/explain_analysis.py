@@ -7,9 +7,9 @@ from pathlib import Path
 
 from atlas_ops import charts, explain, measure, policies, workload
 from atlas_ops.charts import Chart
+from atlas_ops.comparison import QueryResult
 from atlas_ops.cutover import turned
 from atlas_ops.errors import AtlasError
-from atlas_ops.explain import QueryResult
 from atlas_ops.progress import Progress
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import Table
@@ -58,7 +58,11 @@ class ExplainAnalysis(Run):
 
     def times(self) -> Chart | Words:
         """Time on the partitioned table as a ratio to the original's."""
-        return charts.query_times(explain.time_rows(self._results)) if self._results else NOTHING
+        return (
+            charts.query_times([(n, r, r, v) for n, r, *_, v in explain.ratio_rows(self._results)])
+            if self._results
+            else NOTHING
+        )
 
     def touched(self) -> Chart | Words:
         """How many partitions each query reads."""

@@ -40,7 +40,7 @@ ROOMS = {
     "parameters": _room("spec workload yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
-        "archive explain "
+        "archive explain advice comparison queryplan timing "
         "health ledger lints policies tables charts views incoming registry composite keys traffic scratch",
         *("words", "calendar", "parameters", "decisions"),
     ),
