@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: demo test prove rehearse bench bench-capture lab lock clean
+.PHONY: demo test prove rehearse bench bench-explain bench-capture lab lock clean
 
 demo: $(BIN)/.ready
 	$(BIN)/python -m atlas_ops demo
@@ -21,6 +21,9 @@ rehearse: $(BIN)/.ready
 
 bench: $(BIN)/.ready
 	$(BIN)/python benchmarks/copy_ways.py
+
+bench-explain: $(BIN)/.ready
+	$(BIN)/python benchmarks/explain_pgbench.py
 
 bench-capture: $(BIN)/.ready
 	$(BIN)/python benchmarks/capture_cost.py
