@@ -108,7 +108,7 @@ def _evictor(connection: psycopg.Connection) -> str:
     if schema is None:
         raise AtlasError(
             what="Shared buffers cannot be emptied here.",
-            why="That takes pg_buffercache_evict: PostgreSQL 17 or later, the extension pg_buffercache, and its EXECUTE right.",
+            why="That takes pg_buffercache_evict: PostgreSQL 17 or later, the extension pg_buffercache, and a superuser.",
             next="Leave cold out. The blocks of a query on a warm cache are those it would read from a cold one.",
         )
     return schema
