@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from atlas_ops import charts, explain, measure, policies, workload
-from atlas_ops.charts import Chart
+from atlas_ops import explain, measure, policies, query_charts, workload
 from atlas_ops.cutover import turned
+from atlas_ops.drawing import Chart
 from atlas_ops.errors import AtlasError
 from atlas_ops.explain import QueryResult
 from atlas_ops.progress import Progress
@@ -58,11 +58,11 @@ class ExplainAnalysis(Run):
 
     def times(self) -> Chart | Words:
         """Time on the partitioned table as a ratio to the original's."""
-        return charts.query_times(explain.time_rows(self._results)) if self._results else NOTHING
+        return query_charts.query_times(explain.time_rows(self._results)) if self._results else NOTHING
 
     def touched(self) -> Chart | Words:
         """How many partitions each query reads."""
-        return charts.partitions_touched(explain.touched_rows(self._results)) if self._results else NOTHING
+        return query_charts.partitions_touched(explain.touched_rows(self._results)) if self._results else NOTHING
 
     def policies(self) -> Table | Words:
         """Policies that call a function for every row, each with the statement to try."""
