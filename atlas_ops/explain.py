@@ -228,6 +228,20 @@ def cures(results: Sequence[QueryResult]) -> Table:
     )
 
 
+def cold(results: Sequence[QueryResult]) -> Table:
+    """A line a query that was asked on empty shared buffers: one run of either table."""
+    rows = []
+    for result in results:
+        before, after = result.original.cold, result.partitioned.cold
+        if before and after:
+            rows.append((result.name, before.total_ms, after.total_ms, before.read_blocks, after.read_blocks))
+    return Table(
+        ["query", "original ms", "partitioned ms", "blocks read", "blocks read partitioned"],
+        rows,
+        caption="One run each on empty shared buffers; the operating system's cache was as it was.",
+    )
+
+
 def pruning(results: Sequence[QueryResult]) -> Table:
     """A line a query: partitions planned and read, for a plan of its own and for a generic one, locks, the plan's shape."""
     return Table(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from atlas_ops import charts, explain, measure, policies, workload
-from atlas_ops.charts import Chart
+from atlas_ops import explain, measure, policies, query_charts, workload
 from atlas_ops.comparison import QueryResult
 from atlas_ops.cutover import turned
+from atlas_ops.drawing import Chart
 from atlas_ops.errors import AtlasError
 from atlas_ops.progress import Progress
 from atlas_ops.stages.base import Run
@@ -28,6 +28,7 @@ class ExplainAnalysis(Run):
     next = (
         "08 Plan archive. Before the application moves to the new name: rewrite what is slower, or accept it knowingly."
     )
+    _cold = False
 
     @cached_property
     def _results(self) -> tuple[QueryResult, ...]:
@@ -45,34 +46,54 @@ class ExplainAnalysis(Run):
                 why="No table of the specification names a workload file with queries for it.",
                 next="Write workload: workloads/<name>.yml in the specification; parameters/workloads/atlas.yml is an example.",
             )
+        asked = [(spec, query) for spec, queries in jobs for query in queries]
         results: list[QueryResult] = []
         with Progress("explained", unit="queries") as progress:
-            for spec, queries in jobs:
-                results += measure.workload(self.where, spec, queries)
-                progress(len(results), sum(len(some) for _, some in jobs), spec.name)
+            for number, (spec, query) in enumerate(asked, start=1):
+                results += measure.workload(self.where, spec, [query], cold=self._cold)
+                progress(number, len(asked), f"{spec.name}: {query.name}")
         return tuple(results)
 
+    def measure(self, *, cold: bool = False) -> Words | Table:
+        """Ask every query of both tables; `cold` adds a run of each on empty shared buffers."""
+        self._cold = cold
+        if not self._results:
+            return NOTHING
+        return explain.cold(self._results) if cold else Words(explain.verdict_sentence(self._results), "")
+
     def queries(self) -> Table | Words:
-        """Each query on both sides: time, buffers, partitions touched, and why."""
+        """Each query on both sides: time, interval, blocks, partitions touched, and why."""
         return explain.overview(self._results) if self._results else NOTHING
 
     def times(self) -> Chart | Words:
-        """Time on the partitioned table as a ratio to the original's."""
-        return (
-            charts.query_times([(n, r, r, v) for n, r, *_, v in explain.ratio_rows(self._results)])
-            if self._results
-            else NOTHING
-        )
+        """Time on the partitioned table as a ratio to the original's, with its interval."""
+        return query_charts.query_ratios(explain.ratio_rows(self._results)) if self._results else NOTHING
+
+    def cures(self) -> Table | Words:
+        """What makes a query faster: the statement tried, and what it came to."""
+        return explain.cures(self._results) if self._results else NOTHING
 
     def touched(self) -> Chart | Words:
         """How many partitions each query reads."""
-        return charts.partitions_touched(explain.touched_rows(self._results)) if self._results else NOTHING
+        return query_charts.partitions_touched(explain.touched_rows(self._results)) if self._results else NOTHING
+
+    def pruning(self) -> Table | Words:
+        """Partitions planned and read by a plan of its own and by a generic one, locks, planning time, the plan's shape."""
+        return explain.pruning(self._results) if self._results else NOTHING
+
+    def buffers(self) -> Chart | Words:
+        """Blocks that each query reads on either table."""
+        return query_charts.query_buffers(explain.buffer_rows(self._results)) if self._results else NOTHING
+
+    def planning(self) -> Chart | Words:
+        """Planning beside execution, on either table."""
+        return query_charts.planning_and_execution(explain.planning_rows(self._results)) if self._results else NOTHING
 
     def policies(self) -> Table | Words:
         """Policies that call a function for every row, each with the statement to try."""
         return policies.shown([snapshot for _, snapshot in self.snapshots()])
 
-    def plan_of(self, query: str, side: str = "partitioned") -> Table | Words:
+    def plan_of(self, query: str, way: str = "partitioned") -> Table | Words:
         """The plan of one query: nodes with rows estimated and actual, own time, buffers. Literals are masked."""
         if not self._results:
             return NOTHING
@@ -83,7 +104,7 @@ class ExplainAnalysis(Run):
                 why="The name is not among those of the workload files.",
                 next="Use one of: " + ", ".join(found.name for found in self._results) + ".",
             )
-        return explain.plan_table(result, side)
+        return explain.plan_table(result, way)
 
     def headline(self) -> str:
         """How many queries are faster, the same, slower; measured against the guide's 40 %."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 
 from atlas_ops import catalog, charts, lints, migration, policies, preflight, sample, views
-from atlas_ops.charts import Chart
 from atlas_ops.database import connect
+from atlas_ops.drawing import Chart
 from atlas_ops.forecast import forecast
 from atlas_ops.model import KeyFacts, Snapshot
 from atlas_ops.report import Report, Severity
