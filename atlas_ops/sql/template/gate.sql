@@ -1,0 +1,6 @@
+DO $gate$
+BEGIN
+    PERFORM set_config('lock_timeout', {wait}, true);
+    {lock};
+END
+$gate$
