@@ -175,7 +175,7 @@ class Query:
         description="one SQL statement with {table} for the table and %(name)s for a parameter",
         examples=["SELECT count(*) FROM {table} WHERE user_id = %(user)s"],
     )
-    sql_file: NameText | None = Field(
+    sql_file: _ShortText | None = Field(
         default=None,
         description="in place of sql: a file with the statement, named from the folder of the workload file",
         examples=["monthly_count.sql"],
