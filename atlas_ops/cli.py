@@ -1,4 +1,4 @@
-"""The command line: run stages, drain, switch off, build a demo, write the SQL file, open JupyterLab. `python -m atlas_ops --help`."""
+"""The command line: run stages, drain, switch off, build a demo, write the SQL file, draw plans, open JupyterLab. `python -m atlas_ops --help`."""
 
 from __future__ import annotations
 
@@ -180,6 +180,22 @@ def sql(
     given = runner.read_parameters(file)
     stage = start("apply_migration", given.get("database", ""), given.get("tables", []), "", as_of)
     print(stage.migration_file(str(output)))
+
+
+@app.command()
+def plans(
+    notebook: Annotated[Path, typer.Argument(help="an executed notebook, by papermill or saved in JupyterLab")],
+) -> None:
+    """Draw the plans of an executed notebook as pages beside it, which open without Jupyter. `run` does so by itself."""
+    from atlas_ops import plan_pages, record
+
+    written = plan_pages.write(notebook)
+    if not written:
+        print(f"No plans in {notebook}. 05 Explain analysis shows them, once it is executed.")
+        return
+    if record.is_record(notebook) and (notebook.parent / plan_pages.INDEX).exists():
+        record.index(notebook.parent, record.entries(notebook.parent))
+    print(f"Open first: {written[0]}")
 
 
 @app.command()

@@ -45,7 +45,7 @@ ROOMS = {
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
-        "database catalog compare sample measure throttle exchange execute rehearsal record progress magic demo embedded",
+        "database catalog compare sample measure throttle exchange execute rehearsal record plan_pages progress magic demo embedded",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
     ),
