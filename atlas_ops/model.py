@@ -229,6 +229,18 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignTime:
+    """A foreign key of one column out of the table, and a column of time of the row it refers to; `sql/catalog/foreign_times.sql`."""
+
+    column: str
+    schema: str  # of the referenced table
+    table: str
+    referenced: str  # its column
+    time: str | None  # None: it has none
+    type: str | None  # of that, as format_type prints it
+
+
+@dataclass(frozen=True, slots=True)
 class Dependent:
     """What binds to the table by OID (view, rule, policy of another table) or names it (function); `sql/catalog/dependents.sql`."""
 
