@@ -49,19 +49,21 @@ def _reasons(result: QueryResult) -> Iterator[str]:
 
 def _pruning(result: QueryResult, after: PlanFigures) -> str:
     touched, there = after.touched, after.partitions
-    because = f": {result.foreseen}" if result.foreseen else ""
-    if touched >= there:
-        if not because:
-            because = f": {result.partition_key} is " + (
-                "bounded, but none drops out" if after.bounds_key else "not bounded"
-            )
-        return f"Reads all {there} partitions{because}."
     reads = f"Reads {touched} of {there} partitions"
+    if touched >= there:
+        return f"Reads all {there} partitions: {_unbounded(result, after)}."
     if after.never_executed and not after.bounds_key:
-        return f"{reads} and has enough, {after.never_executed} more are planned{because or f': {result.partition_key} is not bounded'}."
+        return f"{reads} and has enough, {after.never_executed} more are planned: {_unbounded(result, after)}."
     if after.planned > touched:
-        return f"{reads}; {after.planned} are planned, the rest drops out as it runs{because}."
+        return f"{reads}; {after.planned} are planned, the rest drops out as it runs."
     return f"{reads}."
+
+
+def _unbounded(result: QueryResult, after: PlanFigures) -> str:
+    """Why nothing was pruned: what the text tells, or else what the plan does."""
+    if result.foreseen and result.foreseen.reads == "all":
+        return result.foreseen.because.removesuffix(".")
+    return f"{result.partition_key} is " + ("bounded, but none drops out" if after.bounds_key else "not bounded")
 
 
 def _cost(result: QueryResult, before: PlanFigures, after: PlanFigures) -> Iterator[str]:

@@ -26,6 +26,7 @@ from atlas_ops.model import (
     Constraint,
     Dependent,
     Fact,
+    ForeignTime,
     Grant,
     Index,
     Installed,
@@ -48,6 +49,7 @@ from atlas_ops.model import (
     Transaction,
     Trigger,
 )
+from atlas_ops.rewrites import Carries
 from atlas_ops.spec import TableSpec, exchanged, extended
 
 OLD_TRANSACTION_S = 5.0  # younger ones end by themselves before anybody reads of them
@@ -325,6 +327,24 @@ def leaf_indexes(connection: psycopg.Connection, table: str) -> tuple[LeafIndex,
     """The leaf partitions of `table` (qualified and quoted) with their valid indexes; empty where there is none."""
     with reading(connection, f"Reading the partitions of {table}"):
         return rows(connection, "leaf_indexes", LeafIndex, table=table)
+
+
+def foreign_times(connection: psycopg.Connection, oid: int) -> tuple[ForeignTime, ...]:
+    """The foreign keys of one column out of a table, with the columns of time of what they refer to."""
+    return rows(connection, "foreign_times", ForeignTime, oid=oid)
+
+
+def id_kinds(connection: psycopg.Connection, table: Table, columns: Sequence[str]) -> dict[str, Carries]:
+    """Columns whose values carry a time in all of a sample of some hundred rows: uuid v7, or ULID as text."""
+    found: dict[str, Carries] = {}
+    for column in columns:
+        asked = sqlfile.template(
+            "id_kind", column=sql.Identifier(column), table=sql.Identifier(table.schema, table.name)
+        )
+        row = connection.execute(asked).fetchone()
+        if row and row[0]:
+            found[column] = row[0]
+    return found
 
 
 def locks_taken(connection: psycopg.Connection, table: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atlas_ops.predicate import Foresight
 from atlas_ops.queryplan import Document, PlanFigures
 from atlas_ops.timing import Timing
 from atlas_ops.workload import Query
@@ -78,7 +79,7 @@ class QueryResult:
     same_rows: bool | None = None
     generic: Variant | None = None
     rewrites: tuple[Variant, ...] = ()
-    foreseen: str = ""  # what its text alone tells of the partition key
+    foreseen: Foresight | None = None  # what its text alone tells of the partition key
     index: str = ""  # a statement that makes the index it lacks
 
     @property

@@ -16,14 +16,16 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from atlas_ops import catalog, queryplan, sqlfile, timing
+from atlas_ops import bindings, catalog, queryplan, sqlfile, timing
+from atlas_ops.alternatives import Alternative, Alternatives
+from atlas_ops.bindings import Values, failure_of
 from atlas_ops.comparison import Failure, QueryResult, Side, Variant
-from atlas_ops.database import Session, connect, identifier, translate
+from atlas_ops.database import Session, connect, identifier
 from atlas_ops.errors import AtlasError
 from atlas_ops.queryplan import Document, Leaves, PlanFigures
 from atlas_ops.spec import TableSpec
 from atlas_ops.timing import LEAST_PAIRS, MOST_PAIRS, Pair
-from atlas_ops.workload import MOST_BINDINGS, Query, asks, parameters, prepared, statement
+from atlas_ops.workload import Query, asks, parameters, prepared, statement
 
 STATEMENT_TIMEOUT_MS = 30_000
 QUERY_S = 2.0
@@ -37,21 +39,13 @@ SERIALIZES = 170000  # EXPLAIN (SERIALIZE): the rows are turned into text, as th
 
 
 @dataclass(frozen=True, slots=True)
-class _Values:
-    """The parameters of a query: rows of values, each as the text the server wrote, and their types."""
-
-    rows: tuple[Mapping[str, str | None], ...]
-    types: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class _Question:
     """A query as one of the two tables is asked it."""
 
     query: Query
     text: str  # as the workload writes it
     table: str
-    values: _Values
+    values: Values
     search_path: str
     generic: bool = False
 
@@ -82,13 +76,19 @@ def workload(
     asked = [query for query in queries if asks(query, spec)]
     with ExitStack() as connections:
         reader = connections.enter_context(connect(where))
-        bench = _Bench(spec, _leaves(reader, spec), reader, reader, _evictor(reader) if cold else None)
+        leaves, evictor = _leaves(reader, spec), _evictor(reader) if cold else None
+        bench = _Bench(spec, leaves, reader, reader, evictor, Alternatives.of(reader, spec, search_path(spec)))
         if any(query.writes for query in asked):
             writer = connections.enter_context(connect(where, write=True))
             # a copy that follows refuses the writes of others; these are rolled back
             writer.execute("SET atlas_ops.writes = 'allowed'")
             bench = replace(bench, writer=writer)
         return tuple(bench.compare(query, pairs) for query in asked)
+
+
+def search_path(spec: TableSpec) -> str:
+    """Where the application's unqualified names are found."""
+    return ", ".join(dict.fromkeys((identifier(spec.schema), identifier("public"))))
 
 
 def _leaves(connection: psycopg.Connection, spec: TableSpec) -> Leaves:
@@ -123,26 +123,28 @@ class _Bench:
     reader: psycopg.Connection
     writer: psycopg.Connection
     evictor: str | None  # the schema of pg_buffercache
+    alternatives: Alternatives
 
     @property
     def search_path(self) -> str:
         """Where the application's unqualified names are found."""
-        return ", ".join(dict.fromkeys((identifier(self.spec.schema), identifier("public"))))
+        return self.alternatives.search_path
 
     def compare(self, query: Query, pairs: int) -> QueryResult:
         """Ask both tables in turn."""
         original, partitioned = identifier(*self.spec.original_at), identifier(*self.spec.partitioned_at)
-        values = _bound(self.reader, query, original, self.search_path)
+        values = bindings.bound(self.reader, query, original, self.search_path)
         text = query.sql_partitioned or query.sql
         before = self._asked(query, query.sql, original, values, Leaves())
         after = self._asked(query, text, partitioned, values, self.leaves)
         generic = self._asked(query, text, partitioned, values, self.leaves, generic=True)
         others = [
-            (name, described, text, self._asked(query, text, partitioned, values, self.leaves))
-            for name, described, text in _rewritten(query)
+            (each, self._asked(query, each.sql, partitioned, each.values, self.leaves))
+            for each in self._others(query, values)
         ]
-        ways = [before, after, generic, *(asked for *_, asked in others)]
+        ways = [before, after, generic, *(asked for _, asked in others)]
         _in_turn(ways, pairs)
+        types = {} if isinstance(values, Failure) else values.types
         result = QueryResult(
             query,
             self.spec.partition_key,
@@ -160,26 +162,39 @@ class _Bench:
             ),
             rewrites=tuple(
                 Variant(
-                    name,
-                    described,
-                    text,
+                    each.name,
+                    each.description,
+                    each.sql,
                     asked.side(self.spec.partition_key, None),
                     _timing(before, asked),
                     _same_rows(before, asked),
+                    each.counterexamples,
                 )
-                for name, described, text, asked in others
+                for each, asked in others
             ),
+            foreseen=self.alternatives.foreseen(query, types),
+            index=self.alternatives.index(query, types),
         )
         for way in ways:
             way.forget()
         return result
+
+    def _others(self, query: Query, values: Values | Failure) -> list[Alternative]:
+        """The rewritten statements; none where the query itself cannot be asked."""
+        if isinstance(values, Failure):
+            return []
+        try:
+            return list(self.alternatives.of_query(self.reader, query, values))
+        except psycopg.Error as error:
+            failure_of(error, self.reader, query)  # a lost connection stops
+            return []
 
     def _asked(
         self,
         query: Query,
         text: str,
         table: str,
-        values: _Values | Failure,
+        values: Values | Failure,
         leaves: Leaves,
         *,
         generic: bool = False,
@@ -191,12 +206,6 @@ class _Bench:
         if missing:
             return _Asked(connection, Failure(f"bindings has no column {missing[0]}, which the SQL asks for."), leaves)
         return _Asked(connection, _Question(query, text, table, values, self.search_path, generic), leaves)
-
-
-def _rewritten(query: Query) -> Iterator[tuple[str, str, str]]:
-    """The other ways to ask: name, what they are, SQL."""
-    if query.sql_rewritten:
-        yield "sql_rewritten", "the workload's own", query.sql_rewritten
 
 
 def _in_turn(ways: Sequence[_Asked], pairs: int) -> None:
@@ -264,7 +273,7 @@ class _Asked:
                 if timed:
                     self.locks = catalog.locks_taken(self.connection, question.table)
         except psycopg.Error as error:
-            self.question = _failure(error, self.connection, question.query)
+            self.question = failure_of(error, self.connection, question.query)
             return None
         return found
 
@@ -392,7 +401,7 @@ def _same_rows(before: _Asked, after: _Asked) -> bool | None:
             for number in range(before.rows)
         )
     except psycopg.Error as error:
-        _failure(error, connection, first.query)  # a lost connection stops
+        failure_of(error, connection, first.query)  # a lost connection stops
         return None
 
 
@@ -408,76 +417,3 @@ def _digest(connection: psycopg.Connection, question: _Question, number: int) ->
 def _reached(connection: psycopg.Connection, question: _Question, number: int) -> tuple[int, object]:
     with _one_statement(connection, question, number):
         return connection.execute(question.statement.encode(), question.values.rows[number], binary=True).rowcount, None
-
-
-# The values
-
-
-def _bound(connection: psycopg.Connection, query: Query, table: str, search_path: str) -> _Values | Failure:
-    """The parameters, from the original table: both sides get the same.
-
-    Values stay the server's own text: Python has no datetime for infinity, and needs none.
-    """
-    if query.bindings is None:
-        return _Values(({},), {})
-    # in a sub-select it can only read; one row more than there may be tells that there are too many
-    text = f"SELECT * FROM (\n{statement(query.bindings, table, {})}\n) AS bindings LIMIT %(most)s"  # noqa: S608
-    try:
-        with connection.transaction(force_rollback=True):
-            connection.execute("SELECT set_config('search_path', %s, true)", (search_path,))
-            cursor = connection.execute(text.encode(), {"most": MOST_BINDINGS + 1})
-            columns, result = cursor.description or (), cursor.pgresult
-            if not 1 <= cursor.rowcount <= MOST_BINDINGS or result is None:
-                found = "no row" if cursor.rowcount == 0 else f"more than {MOST_BINDINGS} rows; let it end with LIMIT 3"
-                return Failure(f"bindings found {found}.")
-            rows = [
-                {column.name: result.get_value(number, i) for i, column in enumerate(columns)}
-                for number in range(cursor.rowcount)
-            ]
-            types = {column.name: _type_name(connection, column.type_code) for column in columns}
-    except psycopg.Error as error:
-        failure = _failure(error, connection, query)
-        return replace(failure, what=f"bindings: {failure.what}")
-    return _Values(
-        tuple({name: None if value is None else bytes(value).decode() for name, value in row.items()} for row in rows),
-        types,
-    )
-
-
-def _type_name(connection: psycopg.Connection, oid: int) -> str:
-    row = connection.execute("SELECT format_type(%s::oid, NULL)", (oid,)).fetchone()
-    assert row is not None
-    return str(row[0])
-
-
-# What went wrong
-
-
-_WHAT = {
-    "22023": "the role is not there, or a value is none that PostgreSQL takes.",
-    "25006": "it writes, and the workload does not say writes: true.",
-    "42501": "the role lacks a right.",
-    "42P10": "no unique constraint fits ON CONFLICT: on the partitioned table it holds the partition key too,"
-    " so write sql_partitioned.",
-    "55P03": "somebody else held a lock for longer than lock_timeout.",
-    "57014": "statement_timeout ended it, or somebody cancelled it.",
-}
-
-
-def _failure(error: psycopg.Error, connection: psycopg.Connection, query: Query) -> Failure:
-    """A failure of a query, in our words and names of objects: a server's message may quote a row's values.
-
-    Raises AtlasError where the connection is lost, and whatever is no answer of the server's.
-    """
-    if connection.closed:
-        raise translate(error, f"Measuring {query.name}") from None
-    state = error.sqlstate
-    if state is None:
-        raise error
-    if state in _WHAT:
-        return Failure(_WHAT[state], state)
-    if state.startswith("42"):  # syntax and names: what the server says is of the SQL, not of rows
-        message = queryplan.without_literals((error.diag.message_primary or "").splitlines()[0])
-        return Failure(f"{message}.", state)
-    named = ".".join(filter(None, (error.diag.table_name, error.diag.constraint_name)))
-    return Failure(f"{type(error).__name__}{f' ({named})' if named else ''}.", state)

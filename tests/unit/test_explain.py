@@ -11,6 +11,7 @@ import pytest
 from atlas_ops import advice, explain
 from atlas_ops.comparison import Failure, QueryResult, Side, Variant, judged
 from atlas_ops.errors import AtlasError
+from atlas_ops.predicate import Foresight
 from atlas_ops.queryplan import PlanFigures
 from atlas_ops.timing import Timing
 from atlas_ops.workload import Query
@@ -85,7 +86,7 @@ SORTED = {"Plan": {"Node Type": "Sort", "Plans": [PLAN["Plan"]], "Plan Rows": 1}
     ("before", "after", "more", "why"),
     [
         ({}, {}, {}, "Reads all 3 partitions: created_at is not bounded."),
-        ({}, {}, {"foreseen": "created_at is cast to date"}, "Reads all 3 partitions: created_at is cast to date."),
+        ({}, {}, {"foreseen": Foresight("all", "", (), (), "created_at is cast to date.")}, "Reads all 3 partitions: created_at is cast to date."),
         ({}, {"bounds_key": True}, {}, "Reads all 3 partitions: created_at is bounded, but none drops out."),
         ({}, {"touched": 1, "planned": 1, "bounds_key": True}, {}, "Reads 1 of 3 partitions."),
         ({}, {"touched": 1, "never_executed": 2}, {}, "Reads 1 of 3 partitions and has enough, 2 more are planned: created_at is not bounded."),
