@@ -4,21 +4,23 @@ rows of the original that speak against it. No row leaves the server but the val
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import psycopg
 
 from atlas_ops import catalog
-from atlas_ops.bindings import Values, extended, rolled_back
-from atlas_ops.database import identifier
+from atlas_ops.bindings import Values, bound, extended, rolled_back
+from atlas_ops.bounds import Bound, Period, parse_bound
+from atlas_ops.comparison import Foreseen
+from atlas_ops.database import Session, connect, identifier
 from atlas_ops.errors import AtlasError
 from atlas_ops.index_advice import index_advice
 from atlas_ops.model import Relation
 from atlas_ops.predicate import Foresight, foresee
 from atlas_ops.rewrites import Rewrite, RewriteFacts, candidates
 from atlas_ops.spec import TableSpec
-from atlas_ops.workload import Query, statement
+from atlas_ops.workload import Query, asks, statement
 
 MOST_TRIED = 4
 """Rewrites of one query: each is measured as often as the query itself."""
@@ -128,3 +130,59 @@ def _ids(facts: RewriteFacts) -> list[str]:
     """The columns whose values might carry a time: a key of one column, or what refers to one."""
     columns = [each[0] for each in facts.unique if len(each) == 1] + [each.column for each in facts.foreign_keys]
     return list(dict.fromkeys(columns))
+
+
+def foreseen(
+    where: Session, spec: TableSpec, queries: Sequence[Query], periods: Sequence[Period]
+) -> tuple[Foreseen, ...]:
+    """What each query that asks the table of `spec` would read of the partitions of `periods`. The original alone is read, for the values.
+
+    Raises AtlasError where the original is not there or the connection is lost.
+    """
+    path = search_path(spec)
+    partitions: list[Bound | Period] = [*periods]
+    if spec.default_partition:
+        partitions.append(parse_bound("DEFAULT"))
+    found = []
+    with connect(where) as connection:
+        alternatives = Alternatives.of(connection, spec, path)
+        for query in queries:
+            if not asks(query, spec):
+                continue
+            values = bound(connection, query, alternatives.original, path)
+            known = values if isinstance(values, Values) else Values((), {})
+            foresight = alternatives.foreseen(query, known.types)
+            count = _partitions(connection, foresight, partitions, known, alternatives)
+            found.append(Foreseen(query, foresight, count, len(partitions)))
+    return tuple(found)
+
+
+def _partitions(
+    connection: psycopg.Connection,
+    foresight: Foresight,
+    partitions: Sequence[Bound | Period],
+    values: Values,
+    alternatives: Alternatives,
+) -> int | None:
+    """The most partitions that any of the values leaves."""
+    if foresight.reads == "unknown":
+        return None
+    if not foresight.question:
+        return foresight.partitions(partitions)
+    text = statement(foresight.question, alternatives.original, values.types)
+    counts = []
+    try:
+        for row in values.rows:
+            with rolled_back(connection, alternatives.search_path):
+                answer = connection.execute(text.encode(), row).fetchone()
+            assert answer is not None
+            counts.append(foresight.partitions(partitions, answer))
+    except psycopg.Error:  # infinity is no datetime, and a question may fail as the query itself would
+        if connection.closed:
+            raise
+    return max(counts, default=None)
+
+
+def search_path(spec: TableSpec) -> str:
+    """Where the application's unqualified names are found."""
+    return ", ".join(dict.fromkeys((identifier(spec.schema), identifier("public"))))

@@ -133,3 +133,13 @@ def judged(timing: Timing | None) -> Verdict:
     if timing.low <= 1 <= timing.high:
         return "same"
     return "faster" if timing.ratio < 1 else "slower"
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What the text of a query tells, and how many of the partitions that the specification wants it would read of how many."""
+
+    query: Query
+    foresight: Foresight
+    partitions: int | None  # None: the values that bound the key could not be had
+    there: int

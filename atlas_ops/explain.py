@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from atlas_ops import advice, queryplan
-from atlas_ops.comparison import PROMISED_SHARE, QueryResult, Side, Variant, judged
+from atlas_ops.comparison import PROMISED_SHARE, Foreseen, QueryResult, Side, Variant, judged
 from atlas_ops.errors import AtlasError
 from atlas_ops.queryplan import PlanFigures
 from atlas_ops.tables import Column, Table
@@ -175,6 +175,52 @@ def _ways(result: QueryResult) -> Iterator[tuple[str, Side, str]]:
 
 
 # For reading
+
+
+_READS = {
+    "none": "none",
+    "one": "one",
+    "some": "some",
+    "all": "every one",
+    "routed": "its own",
+    "unknown": "not known",
+}
+_WHEN = {"plan": "when it is planned", "run": "when it runs", "": None}
+
+
+def foreseen_table(found: Sequence[Foreseen]) -> Table:
+    """A line a query: which partitions its text lets it do without, when that is known, and why."""
+    return Table(
+        ["query", Column("reads partitions", "text"), Column("of", "count"), Column("known", "text"), "why"],
+        [
+            (
+                each.query.name,
+                _READS[each.foresight.reads]
+                if each.partitions is None
+                else f"{each.partitions:,} ({_READS[each.foresight.reads]})",
+                each.there,
+                _WHEN[each.foresight.when],
+                each.foresight.because,
+            )
+            for each in found
+        ],
+        caption="By the text alone, for the values of the workload: no partition was asked, and none need be there.",
+    )
+
+
+def foreseen_figures(found: Iterable[Foreseen]) -> list[dict[str, Any]]:
+    """What the texts tell, as JSON types, for the record."""
+    return [
+        {
+            "query": each.query.name,
+            "reads": each.foresight.reads,
+            "when": each.foresight.when,
+            "partitions": each.partitions,
+            "of": each.there,
+            "because": each.foresight.because,
+        }
+        for each in found
+    ]
 
 
 def overview(results: Sequence[QueryResult]) -> Table:

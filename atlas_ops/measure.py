@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from atlas_ops import bindings, catalog, queryplan, sqlfile, timing
-from atlas_ops.alternatives import Alternative, Alternatives
+from atlas_ops.alternatives import Alternative, Alternatives, search_path
 from atlas_ops.bindings import Values, failure_of
 from atlas_ops.comparison import Failure, QueryResult, Side, Variant
 from atlas_ops.database import Session, connect, identifier
@@ -84,11 +84,6 @@ def workload(
             writer.execute("SET atlas_ops.writes = 'allowed'")
             bench = replace(bench, writer=writer)
         return tuple(bench.compare(query, pairs) for query in asked)
-
-
-def search_path(spec: TableSpec) -> str:
-    """Where the application's unqualified names are found."""
-    return ", ".join(dict.fromkeys((identifier(spec.schema), identifier("public"))))
 
 
 def _leaves(connection: psycopg.Connection, spec: TableSpec) -> Leaves:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 
-from atlas_ops import explain, measure, policies, query_charts, workload
+from atlas_ops import explain, measure, policies, query_charts
 from atlas_ops.comparison import QueryResult
 from atlas_ops.cutover import turned
 from atlas_ops.drawing import Chart
 from atlas_ops.errors import AtlasError
 from atlas_ops.progress import Progress
+from atlas_ops.stages import foresight
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import Table
 from atlas_ops.views import Words
@@ -30,23 +30,26 @@ class ExplainAnalysis(Run):
     )
     _cold = False
 
+    def foreseen(self) -> Table | Words:
+        """What the text of each query tells: which partitions it can do without, and when that is known."""
+        return foresight.shown(self)
+
     @cached_property
     def _results(self) -> tuple[QueryResult, ...]:
-        found = self.migrated()
-        waiting = [spec for spec, snapshot, *_ in found if not turned(snapshot)]
+        waiting = [each for each in self.migrated() if not turned(each[1])]
         if not waiting:
             return ()  # the originals are retired, and closed to the roles that the queries run under
-        jobs = []
-        for spec in waiting:
-            if spec.workload:
-                jobs.append((spec, workload.load(Path(spec.workload)).of(spec)))
-        if not any(queries for _, queries in jobs):
+        asked = [
+            (spec, query)
+            for spec, queries in foresight.jobs([(spec, snapshot) for spec, snapshot, *_ in waiting])
+            for query in queries
+        ]
+        if not asked:
             raise AtlasError(
                 what="There is no query to explain.",
                 why="No table of the specification names a workload file with queries for it.",
                 next="Write workload: workloads/<name>.yml in the specification; parameters/workloads/atlas.yml is an example.",
             )
-        asked = [(spec, query) for spec, queries in jobs for query in queries]
         results: list[QueryResult] = []
         with Progress("explained", unit="queries") as progress:
             for number, (spec, query) in enumerate(asked, start=1):
