@@ -20,7 +20,7 @@ from atlas_ops.model import Relation
 from atlas_ops.predicate import Foresight, foresee
 from atlas_ops.rewrites import Rewrite, RewriteFacts, candidates
 from atlas_ops.spec import TableSpec
-from atlas_ops.workload import Query, asks, statement
+from atlas_ops.workload import Query, asks, parameters, statement
 
 MOST_TRIED = 4
 """Rewrites of one query: each is measured as often as the query itself."""
@@ -105,6 +105,8 @@ class Alternatives:
         if query.sql_rewritten:
             yield Alternative("sql_rewritten", "the workload's own", query.sql_rewritten, values, 0)
         asked = query.sql_partitioned or query.sql
+        if not all(name in values.types for name in parameters(asked)):
+            return  # the query itself cannot be asked
         found = candidates(asked, self.facts, types=values.types, taken=values.types)
         against = [(each, self._against(connection, each)) for each in found]
         best = sorted(against, key=lambda pair: pair[1] is None or pair[1])[:MOST_TRIED]
@@ -169,6 +171,8 @@ def _partitions(
         return None
     if not foresight.question:
         return foresight.partitions(partitions)
+    if not all(name in values.types for name in parameters(foresight.question)):
+        return None  # the bindings leave it out, as 05 will tell
     text = statement(foresight.question, alternatives.original, values.types)
     counts = []
     try:
