@@ -12,8 +12,9 @@ test: $(BIN)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# make prove RATE=0: clients without rest, which takes hours on two cores
 prove: $(BIN)/.ready
-	$(BIN)/python -m pytest tests/proof -s --swaps 200 --kills 200 --seconds 20
+	$(BIN)/python -m pytest tests/proof -s --swaps 200 --kills 200 --seconds 20 --rate $(or $(RATE),150)
 
 # rehearse ARGS="--messages 1000000 --rate 500"
 rehearse: $(BIN)/.ready
