@@ -41,11 +41,13 @@ ROOMS = {
     "decisions": _room(
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
         "archive explain "
-        "health ledger lints policies tables charts views incoming registry composite keys traffic scratch",
+        "health ledger lints policies tables charts views incoming registry composite keys traffic scratch "
+        "querytext asked statements skeleton regression",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
-        "database catalog compare sample measure throttle exchange execute rehearsal record progress magic demo embedded",
+        "database catalog compare sample measure throttle exchange execute rehearsal record progress magic demo embedded "
+        "tracked",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
     ),
