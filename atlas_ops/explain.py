@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from atlas_ops import advice, queryplan
+from atlas_ops import advice, queryplan, regression
 from atlas_ops.comparison import PROMISED_SHARE, Foreseen, QueryResult, Side, Variant, judged
 from atlas_ops.errors import AtlasError
 from atlas_ops.queryplan import PlanFigures
@@ -107,6 +107,7 @@ def figures(results: Iterable[QueryResult]) -> list[dict[str, Any]]:
     return [
         {
             "query": result.name,
+            "text": regression.digest(result.query),
             "table": result.query.table,
             "verdict": result.verdict,
             **_timed(result.timing),

@@ -293,6 +293,35 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class StatementsView:
+    """Where pg_stat_statements is; `sql/catalog/statements_view.sql`."""
+
+    schema: str | None  # None: not in this database
+    version: str | None
+    available: bool  # its files are on the server
+    has_exec_time: bool
+    has_info: bool
+    reads_all: bool  # the role sees the texts of others
+    role: str
+    namesakes: tuple[str, ...]  # schemas with another relation of the table's name
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedStatement:
+    """A statement of pg_stat_statements beside all those of the database; `sql/template/statements.sql`."""
+
+    statements: int
+    hidden: int  # of these, those whose text the role may not see
+    too_long: int  # those that name the table, and are too long to be read
+    all_ms: float
+    since: datetime | None
+    query: str | None  # None, as what follows: none names the table
+    calls: int | None
+    rows: int | None
+    total_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Partition:
     """A table of a partition set, attached or standing beside it; `sql/catalog/partitions.sql`."""
 

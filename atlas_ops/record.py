@@ -22,6 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from atlas_ops import regression
 from atlas_ops.errors import AtlasError
 from atlas_ops.report import RESULT_TYPE, Verdict
 from atlas_ops.tables import duration
@@ -195,6 +196,49 @@ def stop(notebook: Mapping[str, Any]) -> list[str]:
             # An AtlasError renders itself in three lines; of a whole traceback the last says what it was.
             return lines if output.get("ename") == "AtlasError" else [f"{output.get('ename')}: {output.get('evalue')}"]
     return []
+
+
+def result_of(path: Path, stage: str) -> dict[str, Any]:
+    """The result in a file: an executed notebook, or the bare JSON of its last cell. Raises AtlasError where it holds none of that stage."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AtlasError(
+            what=f"The record {path} cannot be read.",
+            why=f"{error.strerror}.",
+            next="Give the executed notebook that a run left, such as records/<database>/<time>_explain_analysis.ipynb.",
+        ) from None
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        raise AtlasError(
+            what=f"{path} is no record.",
+            why="A record is a notebook, or the JSON of its result; this is no JSON.",
+            next="Give the executed notebook itself, not its page.",
+        ) from None
+    found = content if isinstance(content, dict) else {}
+    if "cells" in found:
+        if path.name.endswith(_PART) or (told := result(found)) is None:
+            lines = stop(found)
+            raise AtlasError(
+                what=f"The run that wrote {path} came to no result.",
+                why=lines[0] if lines else "It is going on, was killed, or was never executed.",
+                next="Run 05 Explain analysis to its end, then give its record.",
+            )
+        found = told
+    if found.get("stage") != stage or not isinstance(found.get("figures"), dict):
+        of = found.get("stage")
+        raise AtlasError(
+            what=f"{path} is no record of {stage}.",
+            why=f"It is one of {of}."
+            if isinstance(of, str) and of.isidentifier() and of != stage
+            else "It holds no result of a stage.",
+            next=f"Give a record whose name ends in _{stage}.ipynb.",
+        )
+    return found
+
+
+def baseline_from(path: Path) -> tuple[regression.Measured, ...]:
+    """The queries of an earlier record of 05, to compare with. Raises AtlasError where it cannot be judged."""
+    return regression.measured(result_of(path, regression.STAGE)["figures"], str(path))
 
 
 def entries(place: Path) -> list[Entry]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 
-from atlas_ops import explain, measure, policies, query_charts
+from atlas_ops import explain, measure, plan_pages, policies, query_charts, record, regression, statements, tracked
 from atlas_ops.comparison import QueryResult
 from atlas_ops.cutover import turned
+from atlas_ops.database import connect
 from atlas_ops.drawing import Chart
 from atlas_ops.errors import AtlasError
 from atlas_ops.progress import Progress
 from atlas_ops.stages import foresight
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import Table
-from atlas_ops.views import Words
+from atlas_ops.views import Folded, Stacked, Words, checks_table
 
 NOTHING = Words(
     "Nothing was compared.",
@@ -96,6 +98,34 @@ class ExplainAnalysis(Run):
         """Policies that call a function for every row, each with the statement to try."""
         return policies.shown([snapshot for _, snapshot in self.snapshots()])
 
+    def statements(self) -> Stacked:
+        """What pg_stat_statements knows of each table, by the time it took; or why it knows nothing."""
+        with connect(self.where) as connection:
+            return Stacked(*[statements.shown(tracked.read(connection, spec)) for spec in self.specs])
+
+    def plans(self) -> Words:
+        """Every plan, masked, for the pages beside the record; `atlas-ops plans` draws them for a notebook saved elsewhere."""
+        from IPython.display import display  # noqa: PLC0415 - only a notebook shows
+
+        if not self._results:
+            return NOTHING
+        found = explain.plans(self._results)
+        display({plan_pages.MIME: {"plans": found}, "text/plain": f"{len(found)} plans"}, raw=True)
+        return Words(f"{len(found)} plans are kept.", "Their pages lie beside the record, in its folder of plans.")
+
+    def gate(self, baseline: str = "") -> Folded | Words:
+        """What is worse than the workload expects, or than in an earlier record: red lines, which stop the run."""
+        if not self._results:
+            return NOTHING
+        now = regression.measured({"queries": explain.figures(self._results)}, "this run")
+        found = regression.findings(now, record.baseline_from(_record(baseline)) if baseline else None)
+        tables = {result.name: result.query.table for result in self._results}
+        self.checks = regression.checks(found, tables)
+        if not found:
+            than = "than before, or than the workload expects" if baseline else "than the workload expects"
+            return Words(f"Nothing is worse {than}.", "")
+        return checks_table(self.checks)
+
     def plan_of(self, query: str, way: str = "partitioned") -> Table | Words:
         """The plan of one query: nodes with rows estimated and actual, own time, buffers. Literals are masked."""
         if not self._results:
@@ -115,3 +145,9 @@ class ExplainAnalysis(Run):
             return f"{NOTHING.strong} {NOTHING.rest}"
         self.figures["queries"] = explain.figures(self._results)
         return explain.verdict_sentence(self._results)
+
+
+def _record(named: str) -> Path:
+    """A record as the DBA names it: from where the notebook runs, or from the folder above, where `records/` lies."""
+    path = Path(named)
+    return path if path.exists() or path.is_absolute() else Path("..") / path
