@@ -110,6 +110,10 @@ def test_an_untrusted_record_shows_its_chart_and_table_in_jupyterlab(browser, re
             trusted = browser.value("document.querySelector('.jp-mod-trusted') !== null")
         finally:
             lab.terminate()
+            try:
+                lab.wait(60)
+            except subprocess.TimeoutExpired:
+                lab.kill()  # a kernel that is told to end while it still imports keeps the server waiting for ever
     assert not trusted
     assert [width > 100 for width in seen["vega"]] == [True]
     _assert_table_and_bar(seen)
