@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from atlas_ops.comparison import QueryResult, Side, Variant, judged
 from atlas_ops.queryplan import PlanFigures, sorts
 
-FAST_PATH_LOCKS = 16
-"""Locks that cost a session nothing but its own memory (before PostgreSQL 18; src/backend/storage/lmgr/README)."""
 MANY_BLOCKS = 1.2
 """Blocks beyond this multiple are told: they are what a cold cache would have to read."""
 MOST_NAMED = 3
@@ -62,7 +60,9 @@ def _pruning(result: QueryResult, after: PlanFigures) -> str:
 def _unbounded(result: QueryResult, after: PlanFigures) -> str:
     """Why nothing was pruned: what the text tells, or else what the plan does."""
     if result.foreseen and result.foreseen.reads == "all":
-        return result.foreseen.because.removesuffix(".")
+        return result.foreseen.because.split(". ")[0].removesuffix(
+            "."
+        )  # what may be enough before the last one was measured
     return f"{result.partition_key} is " + ("bounded, but none drops out" if after.bounds_key else "not bounded")
 
 
@@ -108,11 +108,9 @@ def _cures(result: QueryResult) -> Iterator[str]:
             f"{_sentence(rewrite.description)} ({rewrite.name}): {rewrite.timing.ratio:.2f} times the original instead of"
             f" {timing.ratio:.2f} ({rewrite.timing.low:.2f} to {rewrite.timing.high:.2f}), {judged(rewrite.timing)}."
         )
-    yield from (
-        f"{each.name} is no way: {each.counterexamples:,} rows of the data would be answered otherwise."
-        for each in result.rewrites
-        if each.counterexamples
-    )
+    against = {each.counterexamples: each.name for each in reversed(result.rewrites) if each.counterexamples}
+    for count, rewritten in against.items():
+        yield f"{rewritten} is no way: {count:,} rows of the data would be answered otherwise."
     generic = result.generic
     if result.verdict == "slower" and generic and generic.timing and generic.timing.high < timing.low:
         yield (
@@ -120,12 +118,7 @@ def _cures(result: QueryResult) -> Iterator[str]:
             " the original's time: planning is what it saves."
         )
     if result.verdict == "slower" and result.index:
-        yield f"An index that is read in order and can stop early: {result.index}"
-    if result.verdict == "slower" and result.partitioned.locks > FAST_PATH_LOCKS:
-        yield (
-            f"It takes {result.partitioned.locks} locks, {result.original.locks} on the original: with many clients, and"
-            " before PostgreSQL 18, these are waited for."
-        )
+        yield f"An index that is read in order and can stop early: {result.index}."
 
 
 def _sorts(side: Side) -> int:

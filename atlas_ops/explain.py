@@ -238,7 +238,6 @@ def overview(results: Sequence[QueryResult]) -> Table:
             "blocks",
             "blocks partitioned",
             Column("partitions read", "text"),
-            "why",
         ],
         [_line(result) for result in results],
         caption=f"Planning and execution on a warm cache, both tables in turn, {pairs} pairs or more a query.",
@@ -257,21 +256,48 @@ def _line(result: QueryResult) -> tuple[object, ...]:
         before and _blocks(before),
         after and _blocks(after),
         f"{after.touched} of {after.partitions}" if after else None,
-        advice.why(result),
     )
 
 
-def cures(results: Sequence[QueryResult]) -> Table:
-    """A line a query for which something can be done, and every rewritten statement that was tried."""
-    rows = [
-        (result.name, result.verdict, advice.what_to_do(result), result.rewrite.sql if result.rewrite else None)
-        for result in results
-        if advice.what_to_do(result) != "Nothing."
-    ]
+def reasons(results: Sequence[QueryResult]) -> Table:
+    """A line a query: why it is as fast as it is, and what makes it faster."""
     return Table(
-        ["query", Column("verdict", "verdict"), "what to do", "rewritten"],
-        rows,
-        caption="Each rewritten statement was run in the same turns as the query, and its rows compared.",
+        ["query", Column("verdict", "verdict"), "why", "what to do"],
+        [(result.name, result.verdict, advice.why(result), advice.what_to_do(result)) for result in results],
+    )
+
+
+def rewrites(results: Sequence[QueryResult]) -> Table:
+    """A line each rewritten statement that was tried: against the original, its rows compared, what speaks against it."""
+    return Table(
+        [
+            "query",
+            "rewrite",
+            Column("verdict", "verdict"),
+            Column("times as long", "text"),
+            Column("95 % sure", "text"),
+            Column("partitions read", "text"),
+            Column("same rows", "text"),
+            Column("rows against it", "count"),
+            Column("statement", "sql"),
+        ],
+        [_tried(result, each) for result in results for each in result.rewrites],
+        caption="Each was run in the same turns as the query. Rows against it are those of the whole table that it would answer otherwise.",
+    )
+
+
+def _tried(result: QueryResult, each: Variant) -> tuple[object, ...]:
+    figures, timing = each.side.figures, each.timing
+    return (
+        result.name,
+        each.name,
+        judged(timing),
+        timing and f"{timing.ratio:.2f}",
+        timing and f"{timing.low:.2f} to {timing.high:.2f}",
+        f"{figures.touched} of {figures.partitions}" if figures else None,
+        {True: "yes", False: "no", None: None}[each.same_rows],
+        each.counterexamples,
+        each.sql,
     )
 
 

@@ -74,9 +74,12 @@ class ExplainAnalysis(Run):
         """Time on the partitioned table as a ratio to the original's, with its interval."""
         return query_charts.query_ratios(explain.ratio_rows(self._results)) if self._results else NOTHING
 
-    def cures(self) -> Table | Words:
-        """What makes a query faster: the statement tried, and what it came to."""
-        return explain.cures(self._results) if self._results else NOTHING
+    def reasons(self) -> Folded | Words:
+        """Why each query is as fast as it is and what makes it faster; below, every rewritten statement that was tried."""
+        if not self._results:
+            return NOTHING
+        tried = explain.rewrites(self._results)
+        return Folded(explain.reasons(self._results), (f"The {len(tried)} rewritten statements that were tried", tried))
 
     def touched(self) -> Chart | Words:
         """How many partitions each query reads."""

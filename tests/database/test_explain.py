@@ -129,7 +129,8 @@ def test_no_value_of_a_user_is_told(results: list[QueryResult], migrated: Migrat
         repr(results)
         + json.dumps(explain.plans(results))
         + repr(explain.pruning(results).rows)
-        + repr(explain.cures(results).rows)
+        + repr(explain.reasons(results).rows)
+        + repr(explain.rewrites(results).rows)
         + json.dumps(explain.figures(results))
         + repr(explain.overview(results))
         + explain.overview(results)._repr_html_()
@@ -398,7 +399,7 @@ def test_on_conflict_without_the_key_fails_on_the_partitioned_table_alone(migrat
     assert result.partitioned.failure is not None
     assert result.partitioned.failure.sqlstate == "42P10"
     assert (result.verdict, explain.ratio_rows([result])) == ("failed", [])
-    assert "(42P10)" in repr(explain.overview([result]).rows)
+    assert "(42P10)" in repr(explain.reasons([result]).rows)
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,8 @@ def test_the_quickest_rewrite_that_holds_is_named() -> None:
         "Send the key along (best): 0.80 times the original instead of 3.00 (0.79 to 0.81), faster."
         " untrue is no way: 7 rows of the data would be answered otherwise."
     )
-    assert [row[0] for row in explain.cures([found, result(figures(1), figures(1))]).rows] == ["page"]
+    assert [row[0] for row in explain.reasons([found, result(figures(1), figures(1))]).rows] == ["page", "page"]
+    assert [row[1:4] for row in explain.rewrites([found]).rows][-1] == ("best", "faster", "0.80")
     assert result(figures(10), figures(10), rewrites=(variant(0.95),)).rewrite is None, "hardly quicker"
 
 
@@ -224,7 +225,10 @@ def test_the_overview_shows_failures_too() -> None:
         ("page", "slower", "2.00", "1.98 to 2.02", 1, 2, 12, 12, "3 of 3"),
         ("page", "failed", None, None, None, None, 12, None, None),
     ]
-    assert table.rows[1][9] == "On the partitioned table: no. (42703)"
+    assert (
+        explain.reasons([result(figures(1), Failure("no.", "42703"))]).rows[0][2]
+        == "On the partitioned table: no. (42703)"
+    )
     assert "20 pairs or more" in table.caption
     assert repr(explain.overview([])).endswith("no rows")
 
