@@ -77,7 +77,8 @@ class QueryResult:
     partitioned: Side
     timing: Timing | None = None
     same_rows: bool | None = None
-    generic: Variant | None = None
+    generic: Variant | None = None  # its timing is against the original as the application asks it now
+    prepared: Timing | None = None  # generic plans on both tables
     rewrites: tuple[Variant, ...] = ()
     foreseen: Foresight | None = None  # what its text alone tells of the partition key
     index: str = ""  # a statement that makes the index it lacks

@@ -121,6 +121,7 @@ def figures(results: Iterable[QueryResult]) -> list[dict[str, Any]]:
             "keeps_promise": result.keeps_promise,
             "original": _side_figures(result.original),
             "partitioned": _side_figures(result.partitioned),
+            "prepared": _timed(result.prepared),
             "generic": _variant_figures(result.generic) if result.generic else None,
             "rewrites": [_variant_figures(each) for each in result.rewrites],
         }

@@ -34,7 +34,6 @@ LONGEST_S = 60.0
 """A query that takes longer than this for its pairs is judged by those it had, five at least."""
 FEWEST_PAIRS = 5
 LOOKS = 2
-PREPARED = "atlas_ops_question"
 SERIALIZES = 170000  # EXPLAIN (SERIALIZE): the rows are turned into text, as they are for the application
 
 
@@ -132,12 +131,13 @@ class _Bench:
         text = query.sql_partitioned or query.sql
         before = self._asked(query, query.sql, original, values, Leaves())
         after = self._asked(query, text, partitioned, values, self.leaves)
+        was_prepared = self._asked(query, query.sql, original, values, Leaves(), generic=True)
         generic = self._asked(query, text, partitioned, values, self.leaves, generic=True)
         others = [
             (each, self._asked(query, each.sql, partitioned, each.values, self.leaves))
             for each in self._others(query, values)
         ]
-        ways = [before, after, generic, *(asked for _, asked in others)]
+        ways = [before, after, was_prepared, generic, *(asked for _, asked in others)]
         _in_turn(ways, pairs)
         types = {} if isinstance(values, Failure) else values.types
         result = QueryResult(
@@ -167,6 +167,7 @@ class _Bench:
                 )
                 for each, asked in others
             ),
+            prepared=_timing(was_prepared, generic),
             foreseen=self.alternatives.foreseen(query, types),
             index=self.alternatives.index(query, types),
         )
@@ -249,6 +250,7 @@ class _Asked:
         self.runs: list[tuple[int, Document]] = []  # which of the values, and the plan
         self.locks = 0
         self._is_prepared = False
+        self._name = f"atlas_ops_{id(self)}"  # of its prepared statement
 
     @property
     def rows(self) -> int:
@@ -264,7 +266,7 @@ class _Asked:
             with _one_statement(self.connection, question, number):
                 if question.generic:
                     self._prepare(question)
-                found = _explained(self.connection, question, number, timed=timed)
+                found = _explained(self.connection, question, number, self._name, timed=timed)
                 if timed:
                     self.locks = catalog.locks_taken(self.connection, question.table)
         except psycopg.Error as error:
@@ -283,13 +285,13 @@ class _Asked:
             return
         types = ", ".join(question.values.types[name] for name in parameters(question.text))
         made = prepared(question.text, question.table, question.values.types)
-        self.connection.execute(f"PREPARE {PREPARED}{f' ({types})' if types else ''} AS {made}".encode())
+        self.connection.execute(f"PREPARE {self._name}{f' ({types})' if types else ''} AS {made}".encode())
         self._is_prepared = True
 
     def forget(self) -> None:
         """Drop what was prepared: a prepared statement outlives its transaction."""
         if self._is_prepared:
-            self.connection.execute(f"DEALLOCATE {PREPARED}".encode())
+            self.connection.execute(f"DEALLOCATE {self._name}".encode())
             self._is_prepared = False
 
     def side(self, key: str, evictor: str | None) -> Side:
@@ -346,14 +348,16 @@ def _one_statement(connection: psycopg.Connection, question: _Question, number: 
         yield
 
 
-def _explained(connection: psycopg.Connection, question: _Question, number: int, *, timed: bool) -> Document:
+def _explained(
+    connection: psycopg.Connection, question: _Question, number: int, prepared_as: str, *, timed: bool
+) -> Document:
     """The plan of one run: planned for these values as a statement is that nobody prepared, or once for all."""
     options = ["ANALYZE", "BUFFERS", "SETTINGS", f"TIMING {'ON' if timed else 'OFF'}", "FORMAT JSON"]
     options += ["WAL"] if question.query.writes else []
     options += ["SERIALIZE TEXT"] if connection.info.server_version >= SERIALIZES and not question.query.writes else []
     explain, values = f"EXPLAIN ({', '.join(options)}) ", question.values.rows[number]
     if question.generic:
-        row = connection.execute((explain + _execute(connection, question, values)).encode()).fetchone()
+        row = connection.execute((explain + _execute(connection, question, values, prepared_as)).encode()).fetchone()
     else:
         # binary: psycopg then takes the extended protocol, which runs one statement and no second
         row = connection.execute((explain + question.statement).encode(), values, binary=True).fetchone()
@@ -362,7 +366,9 @@ def _explained(connection: psycopg.Connection, question: _Question, number: int,
     return document
 
 
-def _execute(connection: psycopg.Connection, question: _Question, values: Mapping[str, str | None]) -> str:
+def _execute(
+    connection: psycopg.Connection, question: _Question, values: Mapping[str, str | None], prepared_as: str
+) -> str:
     """EXECUTE with its values. It takes no parameters: they wait in settings that end with the transaction, and so stand in no log."""
     given = []
     for place, name in enumerate(parameters(question.text)):
@@ -373,7 +379,7 @@ def _execute(connection: psycopg.Connection, question: _Question, values: Mappin
         connection.execute("SELECT set_config(%s, %s, true)", (setting, values[name]))
         given.append(f"current_setting('{setting}')::{question.values.types[name]}")
     arguments = f" ({', '.join(given)})" if given else ""
-    return f"EXECUTE {PREPARED}{arguments}"
+    return f"EXECUTE {prepared_as}{arguments}"
 
 
 # What both answer
