@@ -273,7 +273,7 @@ class _Reader:
     def _arbiter(self) -> tuple[str, ...]:
         conflict = self.tree.find(exp.OnConflict)
         keys = (conflict.args.get("conflict_keys") or []) if conflict else []
-        return tuple(self._name(column.this) for key in keys for column in key.find_all(exp.Column))
+        return tuple(self._name(name) for key in keys for name in key.find_all(exp.Identifier))
 
     # parameters
 
