@@ -16,7 +16,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from atlas_ops.querytext import PARAMETER, TABLE, Bare, Unclear, bare, marked, masked
+from atlas_ops.querytext import NAME_BYTES, PARAMETER, TABLE, Bare, Unclear, bare, marked, masked
 
 if TYPE_CHECKING:
     Node = exp.Expr
@@ -27,6 +27,11 @@ How = Literal["value", "array", "lower", "upper", "limit", "page", "offset", "fi
 
 OURS = "atlas_ops"
 _ASKS = re.compile(r"[\s(]*(SELECT|WITH|INSERT|UPDATE|DELETE|MERGE|TABLE|VALUES|COPY|TRUNCATE)\b", re.IGNORECASE)
+# The same before a text is taken apart: comments and brackets may come first, and what gives the statement a name.
+_MAY_ASK = re.compile(
+    r"(?:\s|\(|--[^\n\r]*|/\*.*?\*/)*(?:SELECT|WITH|INSERT|UPDATE|DELETE|MERGE|TABLE|VALUES|COPY|TRUNCATE|PREPARE|DECLARE)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 # Words that sqlglot does not read, and that no column or table stands in.
 _UNREAD = re.compile(
     r"\bESCAPE\s+\$\d+|\bOVERRIDING\s+(?:SYSTEM|USER)\s+VALUE\b"
@@ -102,7 +107,7 @@ def asked(text: str, at: tuple[str, str], key: str, columns: Sequence[str] = ())
     `key` is the partition key, `columns` are all those of the table in their order; a bare table name is taken for this one's. What says
     atlas_ops is ours, and never the application's. Raises Unclear where the text cannot be read for certain: no word of it may be shown.
     """
-    if OURS in text.lower():
+    if OURS in text.lower() or not _MAY_ASK.match(text) or not _says(text, at[1]):
         return None
     found = bare(text, at[1])
     if not _ASKS.match(found.text) or TABLE not in found.text:
@@ -112,6 +117,13 @@ def asked(text: str, at: tuple[str, str], key: str, columns: Sequence[str] = ())
     except (SqlglotError, RecursionError):
         raise Unclear from None
     return _Reader(found, tree, at, key, columns).read(masked(text))
+
+
+def _says(text: str, name: str) -> bool:
+    """Whether the name stands there as a word, in whatever role; one of full length may have been cut."""
+    quoted = re.escape(name.replace('"', '""'))
+    whole = name.isidentifier() and len(name.encode()) < NAME_BYTES
+    return re.search(rf"(?<![\w$]){quoted}(?![\w$])" if whole else quoted, text, re.IGNORECASE) is not None
 
 
 class _Reader:
@@ -261,7 +273,7 @@ class _Reader:
     def _arbiter(self) -> tuple[str, ...]:
         conflict = self.tree.find(exp.OnConflict)
         keys = (conflict.args.get("conflict_keys") or []) if conflict else []
-        return tuple(self._name(column.this) for key in keys for column in key.find_all(exp.Column))
+        return tuple(self._name(name) for key in keys for name in key.find_all(exp.Identifier))
 
     # parameters
 

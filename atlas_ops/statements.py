@@ -52,12 +52,12 @@ class Statement:
     @property
     def mean_ms(self) -> float:
         """Milliseconds a call."""
-        return self.total_ms / max(self.calls, 1)
+        return self.total_ms / self.calls
 
     @property
     def rows_a_call(self) -> float:
         """Rows returned or written a call."""
-        return self.rows / max(self.calls, 1)
+        return self.rows / self.calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,8 @@ def found(tracked: Tracked) -> Found:
     by_text: dict[str, Statement] = {}
     unread = tracked.rows[0].too_long if tracked.rows else 0
     for row in tracked.rows:
-        if row.query is None or row.calls is None or row.rows is None or row.total_ms is None:
+        # planned and never run to its end: pg_stat_statements.track_planning
+        if row.query is None or not row.calls or row.rows is None or row.total_ms is None:
             continue
         try:
             what = asked(row.query, (spec.schema, spec.name), spec.partition_key, columns)

@@ -123,11 +123,22 @@ def test_a_text_that_cannot_be_read_is_counted_and_not_shown() -> None:
     )
 
 
+def test_only_what_may_ask_the_table_is_counted_as_unread() -> None:
+    open_quote = [
+        "SELECT * FROM messages_archive WHERE x = 'a",
+        "CREATE FUNCTION f() AS 'SELECT FROM messages",
+        "VACUUM messages '",
+    ]
+    assert statements.found(tracked(*open_quote)) == Found((), 0)
+    assert statements.found(tracked("/* x */ (SELECT * FROM Messages WHERE x = 'a")) == Found((), 1)
+
+
 def test_the_table() -> None:
     of = tracked(
         row("SELECT * FROM messages WHERE created_at > $1 /* alice */ LIMIT 10", calls=8, total_ms=20.0, rows=12),
         row("INSERT INTO messages (id) VALUES ($1)", calls=1, total_ms=30.0, rows=1),
-        row("UPDATE messages SET n = 5 WHERE id = $1", calls=0, total_ms=0.0, rows=0),
+        row("UPDATE messages SET n = 5 WHERE id = $1", calls=3, total_ms=0.0, rows=0),
+        row("DELETE FROM messages", calls=0, total_ms=0.0, rows=0),
     )
     shown = statements.shown(replace(of, view=replace(VIEW, namesakes=("archive", "old"))))
     assert isinstance(shown, Table)
@@ -137,7 +148,7 @@ def test_the_table() -> None:
     assert shown.rows == (
         ("INSERT INTO messages (id) VALUES ($1)", 1, 30.0, "30.0%", 1.0, None),
         ("SELECT * FROM messages WHERE created_at > $1 LIMIT …", 8, 2.5, "20.0%", 1.5, "yes"),
-        ("UPDATE messages SET n = … WHERE id = $1", 0, 0.0, "0.0%", 0.0, "no"),
+        ("UPDATE messages SET n = … WHERE id = $1", 3, 0.0, "0.0%", 0.0, "no"),
     )
     assert shown.caption.endswith(
         "A bare messages was taken for public.messages; there is archive.messages, old.messages too."
