@@ -40,12 +40,12 @@ ROOMS = {
     "parameters": _room("spec workload yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
-        "archive explain "
+        "archive explain maintain adopt moving scheduling upkeep "
         "health ledger lints policies tables charts views incoming registry composite keys traffic scratch",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
-        "database catalog compare sample measure throttle exchange execute rehearsal record progress magic demo embedded",
+        "database catalog care compare sample measure throttle exchange execute rehearsal record progress magic demo embedded",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
     ),
