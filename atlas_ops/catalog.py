@@ -218,6 +218,8 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
             registered=(care := _care(connection, spec)) is not None,
             online=online_copy(connection, spec),
             ready=bool(care),
+            cared_for=bool(care)
+            or (divided is not None and bool(_ready(connection, divided.table.schema, divided.table.name))),
         )
 
 
@@ -384,11 +386,14 @@ def _installed(connection: psycopg.Connection) -> tuple[Installed, ...]:
 
 def _care(connection: psycopg.Connection, spec: TableSpec) -> bool | None:
     """Whether the partitioned table is in our registry (None: no) and ready there."""
+    return _ready(connection, *spec.partitioned_at)
+
+
+def _ready(connection: psycopg.Connection, schema: str, name: str) -> bool | None:
     if not _exists(connection, "atlas_ops.partitioned_table"):
         return None
     row = connection.execute(
-        "SELECT ready FROM atlas_ops.partitioned_table WHERE schema_name = %s AND table_name = %s",
-        spec.partitioned_at,
+        "SELECT ready FROM atlas_ops.partitioned_table WHERE schema_name = %s AND table_name = %s", (schema, name)
     ).fetchone()
     return row[0] if row else None
 

@@ -508,3 +508,4 @@ class Snapshot:
     registered: bool = False  # the partitioned table is one of ours, whole or half done
     online: OnlineCopy | None = None  # its copy is, or was, kept in step
     ready: bool = False  # its rows are all copied: create_future_partitions() takes care of it
+    cared_for: bool = False  # whoever made the set, create_future_partitions() takes care of it

@@ -40,13 +40,13 @@ ROOMS = {
     "parameters": _room("spec workload yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
-        "archive explain advice comparison queryplan timing predicate rewrites index_advice "
+        "archive explain advice comparison queryplan timing predicate rewrites index_advice maintain adopt moving scheduling upkeep "
         "health ledger lints policies tables drawing charts query_charts views incoming registry composite keys traffic scratch "
         "querytext asked statements skeleton regression",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
-        "database catalog compare sample measure bindings alternatives "
+        "database catalog care compare sample measure bindings alternatives "
         "throttle exchange execute rehearsal record plan_pages progress magic demo embedded tracked",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
