@@ -5,7 +5,7 @@
 
 pgbench is a client of its own: it sends each statement as the application would (extended protocol, planned anew every time), waits for
 all the rows, and reports the mean latency of that one statement. Both tables run in turn, for a second each, several rounds; the median
-round counts. The same rule makes a verdict of either ratio: faster or slower where it is more than 10 % and 0.05 ms away from the same.
+round counts. The same rule makes a verdict of either ratio: faster or slower where it is more than 10 % and 0.1 ms away from the same.
 Statements that write run between BEGIN and ROLLBACK, which are not counted.
 """
 
@@ -132,7 +132,14 @@ def main() -> None:
             f" {comparison.judged(found):<8} {'yes' if agrees else 'NO'}  ({first:.3f} and {second:.3f} ms)",
             flush=True,
         )
-    print(f"{agreed} of {len(results)} verdicts agree.")
+    print(f"{agreed} of {len(results)} verdicts agree.\n\nRewritten, by 05:")
+    for result in results:
+        rewrite = result.rewrite
+        if rewrite and rewrite.timing and result.timing:
+            print(
+                f"{result.name:<22}{result.timing.ratio:>8.2f} {result.verdict:<8} {rewrite.name:<18}"
+                f"{rewrite.timing.ratio:>8.2f} {comparison.judged(rewrite.timing)}"
+            )
     embedded.stop(NAME)
 
 

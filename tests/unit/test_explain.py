@@ -61,9 +61,9 @@ def result(
         (10, 6.1, "faster", False),
         (10, 5.9, "faster", True),
         (10, 6, "faster", False),
-        (0.01, 0.05, "same", False),
-        (0.05, 0.01, "same", False),
-        (0.01, 0.07, "slower", False),
+        (0.01, 0.1, "same", False),
+        (0.1, 0.01, "same", False),
+        (0.01, 0.12, "slower", False),
         (0.0, 0.0, "same", False),
     ],
 )
