@@ -14,8 +14,8 @@ Verdict = Literal["faster", "same", "slower", "failed"]
 
 SAME_SHARE = 0.10
 """Times within 10 % of each other are called the same: nobody who waits can tell them apart."""
-SAME_MS = 0.1
-"""And so are times less than this apart: the way through a network takes longer, and every call goes it."""
+SAME_MS = 0.07
+"""And so are times less than this apart, which is less than an empty statement takes there and back on the same machine."""
 PROMISED_SHARE = 0.40
 """The guide promises 40 to 60 % less time."""
 
@@ -126,7 +126,7 @@ class QueryResult:
 
 
 def judged(timing: Timing | None) -> Verdict:
-    """faster or slower where the whole interval is, and the times differ by more than 10 % and 0.1 ms; else the same."""
+    """faster or slower where the whole interval is, and the times differ by more than 10 % and 0.07 ms; else the same."""
     if timing is None:
         return "failed"
     if abs(timing.ratio - 1) <= SAME_SHARE or abs(timing.after_ms - timing.before_ms) < SAME_MS:

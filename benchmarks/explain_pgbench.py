@@ -5,7 +5,7 @@
 
 pgbench is a client of its own: it sends each statement as the application would (extended protocol, planned anew every time), waits for
 all the rows, and reports the mean latency of that one statement. Both tables run in turn, for a second each, several rounds; the median
-round counts. The same rule makes a verdict of either ratio: faster or slower where it is more than 10 % and 0.1 ms away from the same.
+round counts. The same rule makes a verdict of either ratio: faster or slower where it is more than 10 % and 0.07 ms away from the same.
 Statements that write run between BEGIN and ROLLBACK, which are not counted.
 """
 
