@@ -14,12 +14,12 @@ from sqlglot import exp
 
 from atlas_ops.bounds import Bound, Period
 from atlas_ops.predicate.pruning import (
+    Answers,
     Both,
     Compare,
     Condition,
     Either,
     Everything,
-    Known,
     Nothing,
     Unknown,
     compares,
@@ -69,11 +69,11 @@ class Foresight:
         asked = self._asked()
         if answer and len(answer) != len(asked):
             raise ValueError(f"{len(answer)} values for {len(asked)} bounds")
-        answers = dict(zip(asked, answer, strict=False))
-        known: tuple[Known, ...] = ("plan",) if planned else ("plan", "run")
         if not self.conditions:
             return len(partitions)
-        return len(frozenset().union(*(remaining(each, partitions, answers, known) for each in self.conditions)))
+        answers = dict(zip(asked, answer, strict=False))
+        found = (_left(each, partitions, answers, planned) for each in self.conditions)
+        return len(frozenset().union(*found))
 
     def _asked(self) -> list[str]:
         found = (compare.instant for each in self.conditions for compare in compares(each))
@@ -133,6 +133,14 @@ def _foresight(statement: Statement, subject: Subject, found: list[Reading]) -> 
         whole.rewrite if isinstance(whole, Everything) and len(found) == 1 else "",
         tuple(each.condition for each in found),
     )
+
+
+def _left(
+    condition: Condition, partitions: Sequence[Bound | Period], answers: Answers, planned: bool
+) -> frozenset[int]:
+    """A plan with one partition has no Append that could skip it when it runs."""
+    found = remaining(condition, partitions, answers, ("plan",))
+    return found if planned or len(found) == 1 else remaining(condition, partitions, answers, ("plan", "run"))
 
 
 def _reads(condition: Condition) -> Reads:

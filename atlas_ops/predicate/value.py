@@ -199,9 +199,19 @@ def _from(value: Value, parts: Iterable[Value]) -> Value:
 
 def _cast(node: exp.Cast, typing: Typing) -> Value:
     target = short(text_of(node.args["to"]))
-    inner = value_of(node.this, typing)
+    array = node.this
+    while isinstance(array, exp.Paren):
+        array = array.this
+    if isinstance(array, exp.Array) and target.endswith("[]"):  # PostgreSQL casts each element
+        element = target.removesuffix("[]")
+        return _from(Value(target), [_coerced(each, element, typing) for each in array.expressions])
+    return _coerced(node.this, target, typing)
+
+
+def _coerced(node: exp.Expression, target: str, typing: Typing) -> Value:
+    inner = value_of(node, typing)
     source, kind = inner.type.removesuffix("[]"), target.removesuffix("[]")
-    literal = inner.type == UNTYPED and isinstance(node.this, exp.Literal | exp.Null | exp.Placeholder)
+    literal = inner.type == UNTYPED and isinstance(node, exp.Literal | exp.Null | exp.Placeholder)
     if literal or source == kind:
         return _from(Value(target), [inner])
     by_zone = source in _CASTS_BY_ZONE and kind in _CASTS_BY_ZONE and "timestamptz" in (source, kind)
