@@ -47,7 +47,7 @@ class Nothing:
     """No row can match. `null`: but a row without a key, which only a default partition can hold."""
 
     null: bool = False
-    why: str = "no row can match"
+    why: str = "No row can match"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,9 @@ def both(parts: Iterable[Condition]) -> Condition:
         if isinstance(part, Unknown):
             return part
     causes = [part for part in flat if isinstance(part, Everything) and part.cause]
-    return next((part for part in causes if part.rewrite), causes[0] if causes else Everything())
+    following = dict.fromkeys(part.rewrite for part in causes if part.rewrite)
+    first = next((part for part in causes if part.rewrite), causes[0] if causes else Everything())
+    return Everything(first.cause, " AND ".join(following))
 
 
 def either(parts: Iterable[Condition]) -> Condition:
@@ -99,7 +101,7 @@ def either(parts: Iterable[Condition]) -> Condition:
     bounded = any(isinstance(part, Compare | Both) for part in left)
     for part in left:
         if isinstance(part, Everything):
-            return Everything(part.cause or ("one branch of an OR does not bound it" if bounded else ""))
+            return Everything(part.cause or ("One branch of an OR does not bound the key" if bounded else ""))
     for part in left:
         if isinstance(part, Unknown):
             return part
@@ -255,7 +257,11 @@ def _remaining(condition: Condition, space: _Space, answers: Answers, known: Seq
 
 def _one_equality(parts: Sequence[Condition]) -> list[Sequence[Condition]]:
     """Of several values that the key equals the planner keeps one, and compares the others with that: nobody knows which."""
-    equal = [part for part in parts if isinstance(part, Compare) and part.operator == "=" and not part.over]
+    equal = [
+        part
+        for part in parts
+        if isinstance(part, Compare) and part.operator == "=" and not part.over and part.known != "join"
+    ]
     if len(equal) < 2:  # noqa: PLR2004
         return [parts]
     others = [part for part in parts if part not in equal]

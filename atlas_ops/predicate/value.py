@@ -125,7 +125,7 @@ _CASTS_BY_ZONE = frozenset({"date", "timestamp", "timestamptz"})
 def comparing(left: str, right: str) -> str:
     """Why comparing the two types of time is not immutable; empty where it is."""
     if left != right and "timestamptz" in (left, right):
-        return f"comparing {_said(left)} with {_said(right)} follows the session's TimeZone"
+        return f"{_said(left)} and {_said(right)} are compared by the session's TimeZone"
     return ""
 
 
@@ -241,6 +241,8 @@ def _arithmetic(node: exp.Expression, typing: Typing) -> Value:
     if "timestamp" in types or ("date" in types and "interval" in types):
         is_distance = isinstance(node, exp.Sub) and "interval" not in types and UNTYPED not in types
         return _from(Value("interval" if is_distance else "timestamp"), operands)
+    if "date" in types and "time" in types:
+        return _from(Value("timestamp"), operands)
     if "date" in types:
         is_distance = isinstance(node, exp.Sub) and types.count("date") == len(types)
         return _from(Value("int" if is_distance else "date"), operands)
