@@ -18,7 +18,7 @@ from atlas_ops.definition import name, text
 from atlas_ops.model import Index
 from atlas_ops.predicate.condition import conjuncts
 from atlas_ops.predicate.reading import Reading, readings
-from atlas_ops.predicate.statement import Statement, Unreadable, argument, named, parse, quiet, text_of
+from atlas_ops.predicate.statement import Statement, Unreadable, argument, guarded, named, parse, text_of
 from atlas_ops.predicate.value import short
 from atlas_ops.rewrites import RewriteFacts, equal_columns
 
@@ -64,11 +64,11 @@ def index_advice(
 ) -> IndexAdvice | None:
     """The index that a workload's statement needs on the table `at` (schema, name), whose indexes are given; None where it has one or needs none."""
     try:
-        with quiet():
+        with guarded():
             statement = parse(sql)
             found = list(readings(statement, facts.subject(types or {})))
             return _advice(statement, found[0], facts, indexes, at) if len(found) == 1 else None
-    except (Unreadable, RecursionError):
+    except Unreadable:
         return None
 
 

@@ -22,7 +22,7 @@ from atlas_ops.predicate.insertion import inserted
 from atlas_ops.predicate.pruning import Condition, Everything, Nothing, Unknown, compares
 from atlas_ops.predicate.reading import Reading, readings
 from atlas_ops.predicate.scope import Subject
-from atlas_ops.predicate.statement import Statement, Unreadable, argument, named, parse, quiet
+from atlas_ops.predicate.statement import Statement, Unreadable, argument, guarded, named, parse
 from atlas_ops.predicate.value import short
 
 Carries = Literal["uuid7", "ulid"]
@@ -98,12 +98,12 @@ def candidates(
     `types` are those of the parameters, as format_type prints them; `taken` names that no further parameter may have.
     """
     try:
-        with quiet():
+        with guarded():
             statement = parse(sql)
             found = list(readings(statement, facts.subject(types or {})))
             asked = _Asked.of(statement, found, facts, types or {}, taken)
             return tuple(_kept(asked)) if asked is not None else ()
-    except (Unreadable, RecursionError):
+    except Unreadable:
         return ()
 
 

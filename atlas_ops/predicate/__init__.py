@@ -14,12 +14,12 @@ from sqlglot import exp
 
 from atlas_ops.bounds import Bound, Period
 from atlas_ops.predicate.pruning import (
+    Answers,
     Both,
     Compare,
     Condition,
     Either,
     Everything,
-    Known,
     Nothing,
     Unknown,
     compares,
@@ -28,7 +28,7 @@ from atlas_ops.predicate.pruning import (
 )
 from atlas_ops.predicate.reading import Reading, is_target, readings
 from atlas_ops.predicate.scope import Subject
-from atlas_ops.predicate.statement import Statement, Unreadable, argument, named, parse, quiet
+from atlas_ops.predicate.statement import Statement, Unreadable, argument, guarded, named, parse
 from atlas_ops.predicate.value import TIMES, short
 
 Reads = Literal["none", "one", "some", "all", "routed", "unknown"]
@@ -69,11 +69,11 @@ class Foresight:
         asked = self._asked()
         if answer and len(answer) != len(asked):
             raise ValueError(f"{len(answer)} values for {len(asked)} bounds")
-        answers = dict(zip(asked, answer, strict=False))
-        known: tuple[Known, ...] = ("plan",) if planned else ("plan", "run")
         if not self.conditions:
             return len(partitions)
-        return len(frozenset().union(*(remaining(each, partitions, answers, known) for each in self.conditions)))
+        answers = dict(zip(asked, answer, strict=False))
+        found = (_left(each, partitions, answers, planned) for each in self.conditions)
+        return len(frozenset().union(*found))
 
     def _asked(self) -> list[str]:
         found = (compare.instant for each in self.conditions for compare in compares(each))
@@ -101,13 +101,11 @@ def foresee(
         raise ValueError(f"{key_type} is no type of time")
     subject = Subject(key, short(key_type), types or {}, columns, table, version, time_zone)
     try:
-        with quiet():
+        with guarded():
             statement = parse(sql)
             return _foresight(statement, subject, list(readings(statement, subject)))
     except Unreadable as error:
-        return Foresight("unknown", "", (), (), _sentence(f"it could not be read: {error}"))
-    except RecursionError:
-        return Foresight("unknown", "", (), (), "It could not be read: it is nested too deeply.")
+        return Foresight("unknown", "", (), (), f"It could not be read: {error}.")
 
 
 def _foresight(statement: Statement, subject: Subject, found: list[Reading]) -> Foresight:
@@ -119,20 +117,28 @@ def _foresight(statement: Statement, subject: Subject, found: list[Reading]) -> 
         if not targets:
             return Foresight("unknown", "", (), (), "It does not read {table}.")
         return Foresight("routed", "", (), (), routed or f"A new row goes to the partition of its own {subject.key}.")
-    whole = either(each.condition for each in found)
-    told = [
-        _because(whole, subject.key),
-        *(filter(None, [_moves(found, subject), _early(found, subject, whole), routed])),
-    ]
+    whole = found[0].condition if len(found) == 1 else either(each.condition for each in found)
+    told = [_because(whole, subject.key), _moves(found, subject), _early(found, subject, whole), routed]
+    if len(found) > 1:
+        unbounded: list[Condition] = [each.condition for each in found if isinstance(each.condition, Everything)]
+        told[0] = f"It reads {{table}} in {len(found)} places. {_because((unbounded or [whole])[0], subject.key)}"
     return Foresight(
         _reads(whole),
         _when(whole),
         _ends(whole, (">", ">=", "=")),
         _ends(whole, ("<", "<=", "=")),
-        " ".join(told),
-        whole.rewrite if isinstance(whole, Everything) and len(found) == 1 else "",
+        " ".join(filter(None, told)),
+        whole.rewrite if isinstance(whole, Everything) else "",
         tuple(each.condition for each in found),
     )
+
+
+def _left(
+    condition: Condition, partitions: Sequence[Bound | Period], answers: Answers, planned: bool
+) -> frozenset[int]:
+    """A plan with one partition has no Append that could skip it when it runs."""
+    found = remaining(condition, partitions, answers, ("plan",))
+    return found if planned or len(found) == 1 else remaining(condition, partitions, answers, ("plan", "run"))
 
 
 def _reads(condition: Condition) -> Reads:
@@ -182,14 +188,15 @@ def _one(ends: tuple[str, ...], innermost: str) -> str:
 
 def _because(condition: Condition, key: str) -> str:
     match condition:
-        case Everything(cause):
-            return _sentence(cause or f"{key} is not bounded")
+        case Everything(cause, rewrite):
+            follows = f" {rewrite} follows from it, and would bound {key}." if rewrite else ""
+            return f"{cause or f'{key} is not bounded'}.{follows}"
         case Unknown(cause):
-            return _sentence(f"it cannot be told: {cause}")
+            return f"It cannot be told: {cause}."
         case Nothing(null, why):
-            return _sentence(f"only a default partition can hold a row without {key}" if null else why)
+            return f"{f'Only a default partition can hold a row without {key}' if null else why}."
         case _:
-            return _sentence(_bounded(condition, key) + _later(condition))
+            return f"{_bounded(condition, key)}{_later(condition)}."
 
 
 def _bounded(condition: Condition, key: str) -> str:  # noqa: PLR0911 - one line a kind
@@ -275,7 +282,3 @@ def _conflict(target: exp.Table, subject: Subject) -> str:
     if subject.key in names:
         return ""
     return f"ON CONFLICT ({', '.join(names)}) lacks {subject.key}: no unique constraint of the partitioned table fits."
-
-
-def _sentence(text: str) -> str:
-    return f"{text}."

@@ -155,7 +155,7 @@ def _wrapped(node: exp.Expression, place: Place) -> Condition:
     if not place.keys(node):
         return Everything()
     if isinstance(node, exp.NullSafeEQ | exp.NullSafeNEQ):
-        return Everything(f"IS [NOT] DISTINCT FROM {place.key} is nothing that a partition bound can match")
+        return Everything(f"{place.key} is compared by IS DISTINCT FROM, which no partition bound can match")
     return Everything(f"{place.key} is inside {_name(node)}, which no partition bound can match")
 
 
@@ -175,7 +175,7 @@ def _in(node: exp.In, place: Place, negated: bool) -> Condition:
             return _wrapped(node, place) if place.keys(node.this) else Everything()
         return Compare("=", "(...)", "join", "", "ANY", why="what a sub-select returns")
     if negated:
-        return both(condition(_made(exp.NEQ, node.this, each), place) for each in listed)
+        return both(_unequal(node.this, each, place) for each in listed)
     return either(condition(_made(exp.EQ, node.this, each), place) for each in listed)
 
 
@@ -191,7 +191,8 @@ def _comparison(node: exp.Expression, place: Place, negated: bool) -> Condition:
     else:
         operator = NEGATED.get(_OPERATORS[type(node)]) if negated else _OPERATORS[type(node)]
     if operator is None:
-        return _unequal(left, right, place)
+        is_null = isinstance(left, exp.Null) or isinstance(right, exp.Null)
+        return Nothing() if is_null else _unequal(left, right, place)
     if place.bare(left):
         return _compared(operator, right, place, negated)
     if place.bare(right):
@@ -281,7 +282,7 @@ def _known(operator: Operator, node: exp.Expression, value: Value, place: Place,
         case "row":
             return Everything(f"{place.key} is compared with {value.why or 'another column of the same row'}")
         case "volatile":
-            return Everything(f"{place.key} is compared with a value that is volatile: {value.why}")
+            return Everything(f"{value.why}: a value that may change from row to row never prunes")
         case "unknown":
             return Unknown(f"{value.why}: only what is stable or immutable prunes")
         case _:

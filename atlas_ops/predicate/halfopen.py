@@ -44,16 +44,15 @@ def follows(node: exp.Expression, wrapped: Wrapped) -> str:
     local = _local(inner)
     if local is None or (local and wrapped.key_type != "timestamptz"):
         return ""
-    ends = _ends(node, kind, wrapped, local)
-    if ends is None:
-        return ""
     zone = local.strip("'") or wrapped.time_zone
     counted = wrapped.key_type == "date" and kind not in _UNITS
-    exact = wrapped.key_type == "timestamp" or counted or zone.lower() in UTC
+    by_clock = wrapped.key_type == "timestamp" and wrapped.value_type != "timestamptz"
+    exact = by_clock or counted or zone.lower() in UTC
+    ends = _ends(node, kind, wrapped, local, 0 if exact else 1)
+    if ends is None:
+        return ""
     lower, upper, inclusive = ends
-    return _said(
-        wrapped, _placed(lower, local, "" if exact else "-"), _placed(upper, local, "" if exact else "+"), inclusive
-    )
+    return _said(wrapped, _placed(lower, local), _placed(upper, local), inclusive)
 
 
 def _peeled(node: exp.Expression) -> tuple[exp.Expression, str]:
@@ -85,46 +84,52 @@ def _local(inner: exp.Expression) -> str | None:
     return f"'{zone.name}'" if plain and zone is not None and re.fullmatch(r"[\w/+-]+", zone.name) else None
 
 
-def _ends(node: exp.Expression, kind: str, wrapped: Wrapped, local: str) -> tuple[str, str, bool] | None:
-    """Lower and upper end of what the clock shows, and whether the upper one belongs to it. Empty: no end."""
+def _ends(node: exp.Expression, kind: str, wrapped: Wrapped, local: str, slack: int) -> tuple[str, str, bool] | None:
+    """Lower and upper end of what the clock shows, `slack` days wider, and whether the upper one belongs to it. Empty: no end."""
     value, operator = _simple(wrapped.value), wrapped.operator
+    earlier, later = (f" {sign} interval '1 day'" if slack else "" for sign in "-+")
     if kind == "":
         if not local or wrapped.value_type not in ("timestamp", UNTYPED):
             return None
         moment = value if wrapped.value_type == "timestamp" else f"{value}::timestamp"
-        return moment if operator in ("=", ">", ">=") else "", moment if operator in ("=", "<", "<=") else "", True
+        return *_sides(operator, moment + earlier, moment + later), True
     if kind == "date" and wrapped.value_type in ("date", UNTYPED):
         day = value if wrapped.value_type == "date" else f"{value}::date"
-        return _whole(operator, day, f"{day} + 1")
+        first, after = f"{day} - {slack}" if slack else day, f"{day} + {1 + slack}"
+        return *_whole(
+            operator, (first, after), (f"{day} + 1 - {slack}", f"{day} + {slack}") if slack else (after, first)
+        ), False
     if kind == "year of" and wrapped.value_type in ("int", UNTYPED) and not value.startswith("'"):
         year = value if wrapped.value_type == "int" else f"{value}::int"
-        return _whole(operator, f"make_date({year}, 1, 1)", f"make_date({year} + 1, 1, 1)")
+        begin, end = f"make_date({year}, 1, 1)", f"make_date({year} + 1, 1, 1)"
+        return *_whole(operator, (begin + earlier, end + later), (end + earlier, begin + later)), False
     if kind in _UNITS and wrapped.value_type in (*TIMES, UNTYPED):
-        first = _truncated(node, value, wrapped, local)
-        after = f"{first} + interval '{'3 months' if kind == 'quarter' else '1 ' + kind}'"
-        return first if operator in ("=", ">", ">=") else "", after if operator in ("=", "<", "<=") else "", False
+        begin = _truncated(node, value, wrapped, local)
+        length = "3 months" if kind == "quarter" else f"1 {kind}"
+        return *_sides(operator, begin + earlier, f"{begin} + interval '{length}'{later}"), False
     return None
 
 
-def _whole(operator: Operator, first: str, after: str) -> tuple[str, str, bool]:
-    """Of units that are counted, such as days: more than one begins with the next."""
-    lower = {"=": first, ">=": first, ">": after}.get(operator, "")
-    return lower, {"=": after, "<=": after, "<": first}.get(operator, ""), False
+def _sides(operator: Operator, lower: str, upper: str) -> tuple[str, str]:
+    return lower if operator in ("=", ">", ">=") else "", upper if operator in ("=", "<", "<=") else ""
+
+
+def _whole(operator: Operator, around: tuple[str, str], beyond: tuple[str, str]) -> tuple[str, str]:
+    """Of units that are counted, such as days, more than one begins with the next, and less than one ends where it begins."""
+    lower = {"=": around[0], ">=": around[0], ">": beyond[0]}.get(operator, "")
+    return lower, {"=": around[1], "<=": around[1], "<": beyond[1]}.get(operator, "")
 
 
 def _truncated(node: exp.Expression, value: str, wrapped: Wrapped, local: str) -> str:
     """The value as the clock shows it: date_trunc() returns an instant where it was given one."""
-    result = (
-        "timestamp" if wrapped.key_type == "timestamp" or (local and node.args.get("zone") is None) else "timestamptz"
-    )
+    by_zone = node.args.get("zone") is not None
+    result = "timestamp" if wrapped.key_type == "timestamp" or (local and not by_zone) else "timestamptz"
     typed = value if wrapped.value_type in TIMES else f"{value}::{result}"
-    return f"({typed} AT TIME ZONE {local})" if local and node.args.get("zone") is not None else typed
+    return f"({typed} AT TIME ZONE {local})" if by_zone else typed
 
 
-def _placed(end: str, local: str, sign: str) -> str:
-    """An end of what the clock shows, as an end for the key; `sign`: a day further out."""
-    if end and sign:
-        end = f"{end} {sign} interval '1 day'"
+def _placed(end: str, local: str) -> str:
+    """An end of what the clock shows, as an end for the key."""
     return f"({end})::timestamp AT TIME ZONE {local}" if end and local else end
 
 
@@ -143,12 +148,7 @@ def follows_moved(node: exp.Add | exp.Sub, wrapped: Wrapped, distance: Value, wr
     middle = f"{typed} {'-' if isinstance(node, exp.Add) else '+'} {_simple(written)}"
     slack = _slack(node.this if on_the_right else node.expression, wrapped)
     lower, upper = (f"{middle} {sign} interval '{slack}'" if slack else middle for sign in "-+")
-    return _said(
-        wrapped,
-        lower if wrapped.operator in ("=", ">", ">=") else "",
-        upper if wrapped.operator in ("=", "<", "<=") else "",
-        inclusive=True,
-    )
+    return _said(wrapped, *_sides(wrapped.operator, lower, upper), inclusive=True)
 
 
 def _slack(interval: exp.Expression, wrapped: Wrapped) -> str:
@@ -156,11 +156,11 @@ def _slack(interval: exp.Expression, wrapped: Wrapped) -> str:
     text = interval.this.name if isinstance(interval, exp.Interval | exp.Cast) and interval.this is not None else ""
     unit = interval.args.get("unit") if isinstance(interval, exp.Interval) else None
     written = f"{text} {unit.name}" if unit is not None else text
-    if _OF_CLOCK.fullmatch(written):
-        return ""
     if not _OF_CALENDAR.fullmatch(written):
         return "5 days"
-    return "" if wrapped.key_type == "timestamp" or wrapped.time_zone.lower() in UTC else "1 day"
+    alike = wrapped.value_type in (wrapped.key_type, UNTYPED)
+    by_clock = wrapped.key_type == "timestamp" or _OF_CLOCK.fullmatch(written)
+    return "" if (alike and by_clock) or wrapped.time_zone.lower() in UTC else "1 day"
 
 
 def _said(wrapped: Wrapped, lower: str, upper: str, inclusive: bool) -> str:
@@ -171,5 +171,7 @@ def _said(wrapped: Wrapped, lower: str, upper: str, inclusive: bool) -> str:
 
 def _simple(text: str) -> str:
     """In brackets, unless it is one value already."""
-    simple = re.fullmatch(r"%\(\w+\)s|'[^']*'|\d+|CAST\([^()]*(\(\w+\)s)?[^()]*\)|[A-Za-z_]\w*|[A-Za-z_]\w*\(\)", text)
+    simple = re.fullmatch(
+        r"%\(\w+\)s|(INTERVAL )?'[^']*'|\d+|CAST\([^()]*(\(\w+\)s)?[^()]*\)|[A-Za-z_]\w*(\(\))?", text
+    )
     return text if simple else f"({text})"

@@ -6,7 +6,7 @@ k < '05-05'` leaves the partition that holds both, unless the planner sees the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -47,7 +47,7 @@ class Nothing:
     """No row can match. `null`: but a row without a key, which only a default partition can hold."""
 
     null: bool = False
-    why: str = "no row can match"
+    why: str = "No row can match"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,9 @@ def both(parts: Iterable[Condition]) -> Condition:
         if isinstance(part, Unknown):
             return part
     causes = [part for part in flat if isinstance(part, Everything) and part.cause]
-    return next((part for part in causes if part.rewrite), causes[0] if causes else Everything())
+    following = dict.fromkeys(part.rewrite for part in causes if part.rewrite)
+    first = next((part for part in causes if part.rewrite), causes[0] if causes else Everything())
+    return Everything(first.cause, " AND ".join(following))
 
 
 def either(parts: Iterable[Condition]) -> Condition:
@@ -99,7 +101,7 @@ def either(parts: Iterable[Condition]) -> Condition:
     bounded = any(isinstance(part, Compare | Both) for part in left)
     for part in left:
         if isinstance(part, Everything):
-            return Everything(part.cause or ("one branch of an OR does not bound it" if bounded else ""))
+            return Everything(part.cause or ("One branch of an OR does not bound the key" if bounded else ""))
     for part in left:
         if isinstance(part, Unknown):
             return part
@@ -137,10 +139,23 @@ Answers = Mapping[str, object]
 def remaining(
     condition: Condition, partitions: Sequence[Bound | Period], answers: Answers, known: Sequence[Known]
 ) -> frozenset[int]:
-    """Which of the partitions remain, by their place; only values that are known by then count."""
-    ranges = [_Range.of(partition) for partition in partitions]
-    found = _remaining(condition, ranges, answers, known)
-    return frozenset() if _contradicts(condition, answers) else found
+    """Which of the partitions remain, by their place; only values that are known by then count.
+
+    One whose bound cannot be read always remains. The default partition does where a stretch that no other covers remains, or rows without a key.
+    """
+    if _contradicts(condition, answers):
+        return frozenset()
+    places = [place for place, each in enumerate(partitions) if not _is_odd(each)]
+    ranges = [_Range.of(partitions[place]) for place in places]
+    gaps = list(_gaps(ranges))
+    found = _remaining(condition, _Space((*ranges, *gaps)), answers, known)
+    in_gap = any(each == _NULL or each >= len(ranges) for each in found)
+    odd = {
+        place
+        for place, each in enumerate(partitions)
+        if isinstance(each, Bound) and (not each.readable or (each.is_default and in_gap))
+    }
+    return frozenset(places[each] for each in found if 0 <= each < len(ranges)) | odd
 
 
 def _flat(parts: Iterable[Condition], kind: type[Both] | type[Either]) -> Iterator[Condition]:
@@ -155,18 +170,20 @@ _EARLIEST, _LATEST = Decimal("-Infinity"), Decimal("Infinity")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def _is_odd(partition: Bound | Period) -> bool:
+    """Whether nothing is said of a stretch of time: the default partition, or a bound that could not be read."""
+    return isinstance(partition, Bound) and (partition.is_default or not partition.readable)
+
+
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """A stretch of time in seconds since 1970; of a default partition nothing is said."""
+    """A stretch of time in seconds since 1970."""
 
     lower: Decimal
     upper: Decimal
-    is_default: bool = False
 
     @classmethod
     def of(cls, partition: Bound | Period) -> _Range:
-        if isinstance(partition, Bound) and (partition.is_default or not partition.readable):
-            return cls(_EARLIEST, _LATEST, is_default=True)
         lower = _EARLIEST if partition.lower is None else _seconds(partition.lower)
         return cls(lower, _LATEST if partition.upper is None else _seconds(partition.upper))
 
@@ -196,53 +213,75 @@ def _seconds(value: object) -> Decimal:
     raise TypeError(f"{type(value).__name__} is no instant")
 
 
-def _remaining(
-    condition: Condition, ranges: Sequence[_Range], answers: Answers, known: Sequence[Known]
-) -> frozenset[int]:
+_NULL = -1
+"""Stands for the rows without a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Space:
+    """The whole of time in stretches: those of the partitions, and those that none covers."""
+
+    ranges: tuple[_Range, ...]
+
+    @property
+    def whole(self) -> frozenset[int]:
+        return frozenset({_NULL, *range(len(self.ranges))})
+
+    def meeting(self, operator: Operator, value: object) -> frozenset[int]:
+        """The stretches that hold an instant that compares so; none for NULL."""
+        if value is None:
+            return frozenset()
+        instant = _seconds(value)
+        return frozenset(place for place, each in enumerate(self.ranges) if each.meets(operator, instant))
+
+
+def _remaining(condition: Condition, space: _Space, answers: Answers, known: Sequence[Known]) -> frozenset[int]:
     match condition:
-        case Compare():
-            if condition.known not in known or condition.instant not in answers:
-                return frozenset(range(len(ranges)))
-            return _compared(condition, ranges, answers[condition.instant])
+        case Compare() if condition.known in known and condition.instant in answers:
+            return _compared(condition, space, answers[condition.instant])
         case Nothing(null):
-            return frozenset(place for place, each in enumerate(ranges) if null and each.is_default)
+            return frozenset({_NULL} if null else ())
         case Both(parts):
-            return _together(frozenset.intersection, (_remaining(part, ranges, answers, known) for part in parts))
+            alternatives = _one_equality(parts)
+            return frozenset().union(
+                *(
+                    frozenset.intersection(*(_remaining(each, space, answers, known) for each in kept))
+                    for kept in alternatives
+                )
+            )
         case Either(parts):
-            return _together(frozenset.union, (_remaining(part, ranges, answers, known) for part in parts))
+            return frozenset().union(*(_remaining(part, space, answers, known) for part in parts))
         case _:
-            return frozenset(range(len(ranges)))
+            return space.whole
 
 
-def _together(how: Callable[..., frozenset[int]], sets: Iterable[frozenset[int]]) -> frozenset[int]:
-    return how(*sets)
+def _one_equality(parts: Sequence[Condition]) -> list[Sequence[Condition]]:
+    """Of several values that the key equals the planner keeps one, and compares the others with that: nobody knows which."""
+    equal = [
+        part
+        for part in parts
+        if isinstance(part, Compare) and part.operator == "=" and not part.over and part.known != "join"
+    ]
+    if len(equal) < 2:  # noqa: PLR2004
+        return [parts]
+    others = [part for part in parts if part not in equal]
+    return [[one, *others] for one in equal]
 
 
-def _compared(compare: Compare, ranges: Sequence[_Range], answer: object) -> frozenset[int]:
-    nothing: frozenset[int] = frozenset()
-    if answer is None:
-        return nothing
-    if not compare.over:
-        return _met(compare.operator, ranges, _seconds(answer))
+def _compared(compare: Compare, space: _Space, answer: object) -> frozenset[int]:
+    if not compare.over or answer is None:
+        return space.meeting(compare.operator, answer)
     if not isinstance(answer, Sequence) or isinstance(answer, str):
         raise TypeError(f"{type(answer).__name__} is no array")
-    each = [nothing if value is None else _met(compare.operator, ranges, _seconds(value)) for value in answer]
-    if compare.over == "ANY":
-        return nothing.union(*each)
-    return frozenset(range(len(ranges))).intersection(*each)
-
-
-def _met(operator: Operator, ranges: Sequence[_Range], value: Decimal) -> frozenset[int]:
-    """The partitions that one value leaves; the default one where it leads into a gap between the others."""
-    gap = any(each.meets(operator, value) for each in _gaps(ranges))
-    return frozenset(
-        place for place, each in enumerate(ranges) if (gap if each.is_default else each.meets(operator, value))
-    )
+    each = [space.meeting(compare.operator, value) for value in answer]
+    if compare.over == "ALL":
+        return space.whole.intersection(*each)
+    return frozenset().union(*each) if any(value is not None for value in answer) else space.whole
 
 
 def _gaps(ranges: Sequence[_Range]) -> Iterator[_Range]:
     end = _EARLIEST
-    for each in sorted((one for one in ranges if not one.is_default), key=lambda one: one.lower):
+    for each in sorted(ranges, key=lambda one: one.lower):
         if end < each.lower:
             yield _Range(end, each.lower)
         end = max(end, each.upper)
@@ -251,17 +290,17 @@ def _gaps(ranges: Sequence[_Range]) -> Iterator[_Range]:
 
 
 def _contradicts(condition: Condition, answers: Answers) -> bool:
-    """Whether the planner sees that no value can meet all of it: constants of the outermost AND alone."""
+    """Whether the planner sees that no value can meet all of it: two constants of the outermost AND that exclude each other."""
     if not isinstance(condition, Both):
         return False
-    lower, upper, open_lower, open_upper = _EARLIEST, _LATEST, False, False
-    for part in condition.parts:
-        answer = answers.get(part.instant) if isinstance(part, Compare) and not part.over else None
-        if answer is None or not isinstance(part, Compare) or part.known != "plan":
-            continue
-        value = _seconds(answer)
-        if part.operator in (">", ">=", "=") and (value, part.operator == ">") > (lower, open_lower):
-            lower, open_lower = value, part.operator == ">"
-        if part.operator in ("<", "<=", "=") and (value, part.operator != "<") < (upper, not open_upper):
-            upper, open_upper = value, part.operator == "<"
-    return lower > upper or (lower == upper and (open_lower or open_upper))
+    known = [part for part in condition.parts if isinstance(part, Compare) and part.known == "plan" and not part.over]
+    values = [
+        (part.operator, _seconds(answers[part.instant])) for part in known if answers.get(part.instant) is not None
+    ]
+    if len(_one_equality(condition.parts)) > 1:
+        values = [(operator, value) for operator, value in values if operator != "="]
+    lower = [(value, operator != ">") for operator, value in values if operator in (">", ">=", "=")]
+    upper = [(value, operator != "<") for operator, value in values if operator in ("<", "<=", "=")]
+    return any(
+        high < low or (high == low and not (at_low and at_high)) for low, at_low in lower for high, at_high in upper
+    )

@@ -17,6 +17,7 @@ from atlas_ops.predicate.pruning import (
     Compare,
     Condition,
     Either,
+    Everything,
     Nothing,
     Unknown,
     both,
@@ -37,6 +38,9 @@ from atlas_ops.predicate.sources import (
 )
 from atlas_ops.predicate.statement import Statement, Unreadable, above, argument, named
 from atlas_ops.predicate.view import Exported, View, exported, has_sets
+
+_OUTER = "an outer join, which keeps the rows that do not match"
+_ONLY = "ONLY reads the partitioned table itself, which holds no row"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,9 @@ def _reading(statement: Statement, subject: Subject, table: exp.Table) -> Readin
     alias = alias_of(table)
     names = frozenset({alias} if alias else {statement.table, subject.name or statement.table})
     level = level_of(table)
-    is_only = table.args.get("only")  # the partitioned table itself holds no row
+    is_only = table.args.get("only")
     view = View(names, frozenset({subject.key}))
-    found = Nothing() if is_only else both(_reaching(statement, subject, table, view))
+    found = Nothing(why=_ONLY) if is_only else both(_reaching(statement, subject, table, view))
     owner = level.owner
     while is_bracket(owner):
         owner = level_of(owner).owner
@@ -98,6 +102,7 @@ def _reaching(statement: Statement, subject: Subject, node: exp.Expression, view
         where = argument(owner, "where")
         asked += [(each, bound.nullable) for each in conjuncts(where.this if where is not None else None)]
     yield from _conditions(scope, asked)
+    yield from (_outside(each, subject, _OUTER) for each in _conditions(scope, [(on, False) for on in bound.outside]))
     if is_bracket(owner):
         if renamed(owner):
             raise Unreadable("the columns of a join are renamed")
@@ -133,7 +138,7 @@ def _conditions(scope: Scope, asked: list[tuple[exp.Expression, bool]]) -> Itera
     for part, strict in parts:
         found = condition(part, here)
         if strict and not rejects_null(found):
-            continue
+            found = _outside(found, scope.subject, _OUTER)
         by_pin = pin is not None and isinstance(found, Compare) and found.known == "join" and found.operator == "="
         if not by_pin:
             yield found
@@ -149,12 +154,25 @@ def _from_outside(
     while isinstance(around, exp.SetOperation | exp.Subquery) and not _is_source(around):
         shown = shown.through(around, inside)
         inside, around = around, above(around)
-    if isinstance(around, exp.Subquery) and shown.open:
+    if isinstance(around, exp.Subquery):
         keys = shown.keys(renamed(around))
-        if keys:
-            yield from _reaching(statement, subject, around, View(frozenset({alias_of(around)}), keys))
+        view = View(frozenset({alias_of(around)}), keys)
+        found = both(_reaching(statement, subject, around, view)) if keys else Everything()
+        yield (
+            found
+            if shown.open
+            else _outside(
+                found, subject, "a sub-select that counts or keeps some of its rows, and reads all of them first"
+            )
+        )
     elif isinstance(around, exp.CTE):
-        yield from _into_cte(statement, subject, around, shown)
+        yield _into_cte(statement, subject, around, shown)
+
+
+def _outside(found: Condition, subject: Subject, of: str) -> Condition:
+    """A condition that does not reach the table, as the reason why it does not."""
+    bounds = isinstance(found, Compare | Both | Either | Nothing)
+    return Everything(f"{subject.key} is bounded outside of {of}" if bounds else "")
 
 
 def _is_source(node: exp.Expression) -> bool:
@@ -164,31 +182,21 @@ def _is_source(node: exp.Expression) -> bool:
     return isinstance(node.parent, beside) or is_bracket(above(node))
 
 
-def _into_cte(statement: Statement, subject: Subject, cte: exp.CTE, shown: Exported) -> Iterator[Condition]:
-    reads = uses(cte)
+def _into_cte(statement: Statement, subject: Subject, cte: exp.CTE, shown: Exported) -> Condition:
+    reads, calls = uses(cte), volatility(cte.this)
     if not reads:
-        yield Nothing(why="a CTE that nothing reads is not run")
-        return
-    told = cte.args.get("materialized")
-    inlined = told is False or (told is None and len(reads) == 1)
-    recursive = any(cte is around for read in reads for around in _ancestors(read))
-    calls = volatility(cte.this)
-    if not shown.open or not inlined or recursive or cte.this.find(exp.Lock) or calls.when == "volatile":
-        return
+        return Nothing(why="A CTE that nothing reads is not run")
     keys = shown.keys(renamed(cte))
-    if not keys:
-        return
-    if len(reads) > 1 or renamed(reads[0]):
-        raise Unreadable("a CTE is read more than once, or its columns are renamed")
+    if len(reads) > 1 and cte.args.get("materialized") is False:
+        raise Unreadable("a CTE that is NOT MATERIALIZED is read more than once")
+    if not keys or any(renamed(read) for read in reads):
+        return Everything()
     view = View(frozenset({alias_of(reads[0]) or named(reads[0].this)}), keys)
     found = both(_reaching(statement, subject, reads[0], view))
+    if len(reads) > 1:
+        return _outside(found, subject, "a CTE that is read more than once, and so reads everything first")
+    if cte.args.get("materialized") or cte.this.find(exp.Lock) or calls.when == "volatile" or not shown.open:
+        return _outside(found, subject, "a CTE that is materialized, and so reads everything first")
     if calls.when == "unknown" and isinstance(found, Compare | Both | Either):
-        found = Unknown(f"{calls.why}, and a CTE that is volatile is not merged")
-    yield found
-
-
-def _ancestors(node: exp.Expression) -> Iterator[exp.Expression]:
-    current = above(node)
-    while current is not None:
-        yield current
-        current = above(current)
+        return Unknown(f"{calls.why}, and a CTE that is volatile is not merged")
+    return found

@@ -92,33 +92,44 @@ def _sources(owner: exp.Expression) -> Iterator[Source]:
 def _expanded(node: exp.Expression, join: exp.Join | None) -> Iterator[Source]:
     if isinstance(node, exp.Lateral):
         node = node.this
+    if not isinstance(node, exp.Expression):
+        raise Unreadable("a table is missing where one should be")
     yield Source(node, join)
     for each in node.args.get("joins") or ():
         yield from _expanded(each.this, each)
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """The conditions that reach one source of a level; `nullable`: an outer join may make rows of it that hold nothing."""
+class Joined:
+    """What the joins of a level say of one source; `nullable`: an outer join may make rows of it that hold nothing."""
 
     conditions: tuple[tuple[exp.Expression, bool], ...]  # each with whether it counts only if it rejects such rows
+    outside: tuple[exp.Expression, ...]  # of outer joins that keep the rows of the source that do not match
     nullable: bool
 
 
-def joined(level: Level, place: int) -> Bound:
+def joined(level: Level, place: int) -> Joined:
     """What the joins of a level say of the source at `place`."""
     found: list[tuple[exp.Expression, bool]] = []
+    outside: list[exp.Expression] = []
     nullable = False
     for position, source in enumerate(level.sources):
         if position < place or source.join is None:
             continue
         if str(source.join.args.get("method") or "").upper() == "NATURAL":
             raise Unreadable("NATURAL JOIN does not say which columns it compares")
-        own = position == place
-        if source.side in ("", "LEFT" if own else "RIGHT"):
-            found += [(each, nullable) for each in conjuncts(source.join.args.get("on"))]
-        nullable = nullable or source.side in ("FULL", "LEFT" if own else "RIGHT")
-    return Bound(tuple(found), nullable)
+        on = list(conjuncts(source.join.args.get("on")))
+        if _reaches(source, position == place):
+            found += [(each, nullable) for each in on]
+        else:
+            outside += on
+        nullable = nullable or source.side in ("FULL", "LEFT" if position == place else "RIGHT")
+    return Joined(tuple(found), tuple(outside), nullable)
+
+
+def _reaches(source: Source, own: bool) -> bool:
+    """Whether the condition of a join filters the rows of its own source, or of one before it."""
+    return source.side in ("", "LEFT" if own else "RIGHT")
 
 
 def using(level: Level, place: int, key: str) -> tuple[bool, bool]:
@@ -128,7 +139,7 @@ def using(level: Level, place: int, key: str) -> tuple[bool, bool]:
         names = [named(each) for each in (source.join.args.get("using") or ())] if source.join is not None else []
         if position < place or key not in names:
             continue
-        compared = compared or source.side != "FULL"
+        compared = compared or _reaches(source, position == place)
         if position == place:
             bare = source.side == "RIGHT"
         elif source.side in ("RIGHT", "FULL"):

@@ -38,6 +38,9 @@ class Unreadable(Exception):
     """The statement could not be read for certain; the text says why, for a DBA."""
 
 
+STRANGE = "the parser made a tree of it that is not known here"
+
+
 @dataclass(frozen=True)
 class Statement:
     """A statement that was read. Everything in it that is `{table}` is an identifier named `table`."""
@@ -76,19 +79,27 @@ class Statement:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """sqlglot's warnings quote what it could not read, which may be somebody's data."""
+def guarded() -> Iterator[None]:
+    """Around everything that is done with a tree: what goes wrong there is Unreadable.
+
+    sqlglot reads far more than PostgreSQL takes, into trees of any form. Its warnings quote what it could not read, which may be somebody's data:
+    they are not shown.
+    """
     logger = logging.getLogger("sqlglot")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         yield
+    except RecursionError:
+        raise Unreadable("it is nested too deeply") from None
+    except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
+        raise Unreadable(f"{STRANGE} ({type(error).__name__})") from error
     finally:
         logger.setLevel(level)
 
 
 def parse(text: str) -> Statement:
-    """Read one statement. Raises Unreadable, and nothing else."""
+    """Read one statement, within `guarded`. Raises Unreadable."""
     if len(text) > LONGEST:
         raise Unreadable(f"it is longer than {LONGEST:,} characters")
     masked, table, parameters = _masked(text)
@@ -98,7 +109,7 @@ def parse(text: str) -> Statement:
         trees = sqlglot.parse(masked, read="postgres", error_level=ErrorLevel.RAISE)
     except ParseError as error:
         raise Unreadable(_where(error)) from None
-    except (SqlglotError, RecursionError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+    except SqlglotError as error:
         raise Unreadable(f"the parser gave up on it ({type(error).__name__})") from None
     found = [tree for tree in trees if tree is not None]
     if len(found) != 1 or isinstance(found[0], exp.Command):

@@ -125,7 +125,7 @@ _CASTS_BY_ZONE = frozenset({"date", "timestamp", "timestamptz"})
 def comparing(left: str, right: str) -> str:
     """Why comparing the two types of time is not immutable; empty where it is."""
     if left != right and "timestamptz" in (left, right):
-        return f"comparing {_said(left)} with {_said(right)} follows the session's TimeZone"
+        return f"{_said(left)} and {_said(right)} are compared by the session's TimeZone"
     return ""
 
 
@@ -199,9 +199,19 @@ def _from(value: Value, parts: Iterable[Value]) -> Value:
 
 def _cast(node: exp.Cast, typing: Typing) -> Value:
     target = short(text_of(node.args["to"]))
-    inner = value_of(node.this, typing)
+    array = node.this
+    while isinstance(array, exp.Paren):
+        array = array.this
+    if isinstance(array, exp.Array) and target.endswith("[]"):  # PostgreSQL casts each element
+        element = target.removesuffix("[]")
+        return _from(Value(target), [_coerced(each, element, typing) for each in array.expressions])
+    return _coerced(node.this, target, typing)
+
+
+def _coerced(node: exp.Expression, target: str, typing: Typing) -> Value:
+    inner = value_of(node, typing)
     source, kind = inner.type.removesuffix("[]"), target.removesuffix("[]")
-    literal = inner.type == UNTYPED and isinstance(node.this, exp.Literal | exp.Null | exp.Placeholder)
+    literal = inner.type == UNTYPED and isinstance(node, exp.Literal | exp.Null | exp.Placeholder)
     if literal or source == kind:
         return _from(Value(target), [inner])
     by_zone = source in _CASTS_BY_ZONE and kind in _CASTS_BY_ZONE and "timestamptz" in (source, kind)
@@ -231,6 +241,8 @@ def _arithmetic(node: exp.Expression, typing: Typing) -> Value:
     if "timestamp" in types or ("date" in types and "interval" in types):
         is_distance = isinstance(node, exp.Sub) and "interval" not in types and UNTYPED not in types
         return _from(Value("interval" if is_distance else "timestamp"), operands)
+    if "date" in types and "time" in types:
+        return _from(Value("timestamp"), operands)
     if "date" in types:
         is_distance = isinstance(node, exp.Sub) and types.count("date") == len(types)
         return _from(Value("int" if is_distance else "date"), operands)

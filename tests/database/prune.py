@@ -14,8 +14,21 @@ from atlas_ops.bounds import Bound, parse_bound
 from atlas_ops.predicate import Foresight, foresee
 
 MONTHS = 24
-KEY_TYPES = {"event": "timestamp with time zone", "local_event": "timestamp without time zone", "day_event": "date"}
-"""Tables from 2024-01 on for 24 months, each with the type of its key, `at`."""
+KEY_TYPES = {
+    "event": "timestamp with time zone",
+    "local_event": "timestamp without time zone",
+    "day_event": "date",
+    "gap_event": "timestamp with time zone",
+}
+"""Tables from 2024-01 on for 24 months, each with the type of its key, `at`; the last lacks some, and has ends and a default partition."""
+
+_GAPS = """
+DROP TABLE gap_event_2024_03, gap_event_2025_06, gap_event_2025_07, gap_event_2025_12;
+CREATE TABLE gap_event_1900_01 PARTITION OF gap_event FOR VALUES FROM (MINVALUE) TO ('2023-12-01 00:00+00');
+CREATE TABLE gap_event_2999_01 PARTITION OF gap_event FOR VALUES FROM ('2026-01-01 00:00+00') TO (MAXVALUE);
+CREATE TABLE gap_event_0000_00 PARTITION OF gap_event DEFAULT;
+INSERT INTO gap_event (id, part, at) VALUES (9001, 1, '-infinity'), (9002, 1, 'infinity'), (9003, 1, '2024-03-05'), (9004, 1, '2025-12-31');
+"""
 
 _TABLES = """
 CREATE TABLE other (id int PRIMARY KEY, since timestamptz, at timestamptz, local timestamp, day date, x int);
@@ -56,6 +69,7 @@ def make(conninfo: str) -> None:
                     cast="AT TIME ZONE 'UTC'" if zoned else f"::{key_type}",
                 )
             )
+        conn.execute(_GAPS)
         conn.execute("ANALYZE")
 
 
@@ -64,7 +78,7 @@ def bounds(conn: psycopg.Connection[Any], table: str) -> list[Bound]:
     found = conn.execute(
         "SELECT pg_get_expr(c.relpartbound, c.oid) FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid WHERE i.inhparent = %s::regclass",
         (table,),
-    )
+    ).fetchall()
     return [parse_bound(expr) for (expr,) in found]
 
 
