@@ -142,7 +142,7 @@ def _schedule(server: Server, sets: Sequence[Set], at: str) -> Iterator[Step]:
     if not place.installed:
         yield Step(
             name="install pg_cron",
-            statements=("CREATE EXTENSION pg_cron",),
+            statements=("CREATE EXTENSION pg_cron WITH SCHEMA pg_catalog",),
             lock="ACCESS EXCLUSIVE",
             on="the objects of the extension only",
             why="Its jobs run in this database, by the server itself: nothing outside of it must be up.",
@@ -218,7 +218,7 @@ def _refuse(server: Server, place: CronPlace) -> None:
         cure = f"In {place.database}: SELECT cron.schedule_in_database('{MAKE_JOB}', '17 * * * *', '{MAKE}', '{server.database}');"
     elif not server.superuser:
         why = f"Its extension is not in this database, and {server.role} is no superuser, who could make it."
-        cure = "Have it made: CREATE EXTENSION pg_cron; on Supabase: Integrations, Cron."
+        cure = "Have it made: CREATE EXTENSION pg_cron WITH SCHEMA pg_catalog; on Supabase: Integrations, Cron."
     elif place.database is None:
         why = "The server has not loaded it: shared_preload_libraries does not name pg_cron."
         cure = "Add pg_cron to shared_preload_libraries, set cron.database_name to this database, restart the server."

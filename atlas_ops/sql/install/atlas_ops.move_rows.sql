@@ -102,7 +102,7 @@ BEGIN
     END LOOP;
     DROP TABLE pg_temp.atlas_ops_moving;
     UPDATE atlas_ops.partitioned_table t
-    SET made = called, made_at = pg_catalog.clock_timestamp(), made_by = pg_catalog.current_setting('application_name')
+    SET made = called, made_at = pg_catalog.clock_timestamp(), made_by = atlas_ops.caller()
     WHERE t.schema_name = care.schema_name AND t.table_name = care.table_name;
     RETURN cut <> from_edge;
 END $$;

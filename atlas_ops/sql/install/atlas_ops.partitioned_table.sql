@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS atlas_ops.partitioned_table (
     keep integer CHECK (keep >= 1),  -- whole past periods kept: gaps further back stay, they may be archived months; null: all are filled
     lock_timeout_ms integer NOT NULL DEFAULT 100 CHECK (lock_timeout_ms >= 1),  -- for all locks of one transaction together
     name_form text,  -- of a set that others made: how to_char() writes what follows the prefix; null: as ours, _2024_01
-    made text,  -- the partition made last, when, and by whom (application_name)
+    made text,  -- the partition made last, when, and by whom (application_name, or the kind of process)
     made_at timestamptz,
     made_by text,
     whole_at timestamptz,  -- when create_future_partitions() last left everything there that ahead asks for, and who called it

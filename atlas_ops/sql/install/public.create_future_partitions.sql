@@ -50,7 +50,7 @@ BEGIN
             USING ERRCODE = state, HINT = coalesce(hint, 'Call it again; 07 Maintain partitions tells what is in the way.');
     END IF;
     UPDATE atlas_ops.partitioned_table t
-    SET whole_at = pg_catalog.clock_timestamp(), whole_by = pg_catalog.current_setting('application_name')
+    SET whole_at = pg_catalog.clock_timestamp(), whole_by = atlas_ops.caller()
     WHERE t.ready AND NOT EXISTS (SELECT FROM atlas_ops.missing_partitions(as_of) m WHERE m.schema_name = t.schema_name AND m.table_name = t.table_name);
 END $$;
 COMMENT ON FUNCTION public.create_future_partitions(timestamptz) IS 'Makes the partitions that the tables under the care of atlas_ops will need; safe to call at any time.';
