@@ -37,15 +37,16 @@ def _room(modules: str, *imports: str, pure: bool = True) -> Room:
 ROOMS = {
     "words": _room("errors model"),
     "calendar": _room("bounds", "words"),
-    "parameters": _room("spec workload yamlfile", "words", "calendar", "parameters"),
+    "parameters": _room("spec thresholds workload yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
         "archive explain "
-        "health ledger lints policies tables charts views incoming registry composite keys traffic scratch",
+        "ledger lints policies tables charts views incoming registry composite keys traffic scratch "
+        "health vitals look structure wear examination growth alerts",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
-        "database catalog compare sample measure throttle exchange execute rehearsal record progress magic demo embedded",
+        "database catalog health_catalog compare sample measure throttle exchange execute rehearsal record progress magic demo embedded",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
     ),
