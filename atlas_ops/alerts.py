@@ -5,7 +5,7 @@ The same alerts are the page of 09, the exit code of a Nagios check, the metrics
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import IntEnum
@@ -121,7 +121,35 @@ class Judged:
     level: Level
 
 
-def judge(spec: TableSpec, health: Health, as_of: date) -> tuple[Judged, ...]:
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One table on one look, with every figure judged."""
+
+    health: Health
+    judged: tuple[Judged, ...]
+
+    @property
+    def alerts(self) -> tuple[Alert, ...]:
+        """What is not OK, in the order of the page; what could not be read comes last."""
+        table = self.health.table
+        found = [
+            Alert(
+                table,
+                one.figure.name,
+                one.level,
+                one.figure.value,
+                one.critical if one.level is Level.CRITICAL else one.warning,
+                one.figure.told,
+                one.figure.sql,
+            )
+            for one in self.judged
+            if one.level is not Level.OK
+        ]
+        unread = (f"{unread.what}: {unread.why}" for unread in self.health.unread)
+        return (*found, *(Alert(table, NOT_READ, Level.UNKNOWN, None, None, told) for told in unread))
+
+
+def judge(spec: TableSpec, health: Health, as_of: date) -> Judgement:
     """Every figure of a table against its thresholds; one without a value is OK."""
     given = {one.figure: one for one in spec.alerts or ()}
     found = []
@@ -134,29 +162,7 @@ def judge(spec: TableSpec, health: Health, as_of: date) -> tuple[Judged, ...]:
         elif figure.value is not None and _beyond(watch, figure.value, warning):
             level = Level.WARNING
         found.append(Judged(figure, warning, critical, level))
-    return tuple(found)
-
-
-def alerts(health: Health, judged: Iterable[Judged]) -> tuple[Alert, ...]:
-    """What of it is not OK, in the order of the page; what could not be read comes last."""
-    found = [
-        Alert(
-            health.table,
-            one.figure.name,
-            one.level,
-            one.figure.value,
-            one.critical if one.level is Level.CRITICAL else one.warning,
-            one.figure.told,
-            one.figure.sql,
-        )
-        for one in judged
-        if one.level is not Level.OK
-    ]
-    found += [
-        Alert(health.table, NOT_READ, Level.UNKNOWN, None, None, f"{unread.what}: {unread.why}")
-        for unread in health.unread
-    ]
-    return tuple(found)
+    return Judgement(health, tuple(found))
 
 
 def worst(found: Iterable[Alert]) -> Level:
@@ -198,11 +204,11 @@ def checks(found: Iterable[Alert]) -> tuple[Check, ...]:
     )
 
 
-def passed(health: Health, judged: Sequence[Judged]) -> tuple[Check, ...]:
+def passed(judgement: Judgement) -> tuple[Check, ...]:
     """The figures that are well, as findings that say OK; those that do not apply are left out."""
     return tuple(
-        Check(Severity.OK, health.table, one.figure.name.replace("_", " "), one.figure.told)
-        for one in judged
+        Check(Severity.OK, judgement.health.table, one.figure.name.replace("_", " "), one.figure.told)
+        for one in judgement.judged
         if one.level is Level.OK and one.figure.value is not None
     )
 

@@ -73,8 +73,8 @@ class Watched:
         table = spec(**keys)
         [vitals] = health_catalog.vitals(self.operations.session(self.database), [table])
         health = examination.examine(vitals, as_of)
-        found = alerts.alerts(health, alerts.judge(vitals.spec, health, as_of))
-        return health, {alert.figure: alert.level for alert in found}
+        found = alerts.judge(vitals.spec, health, as_of)
+        return health, {alert.figure: alert.level for alert in found.alerts}
 
     def levels(self, as_of: date = AS_OF, **keys: Any) -> dict[str, Level]:
         return self.look(as_of, **keys)[1]
@@ -284,7 +284,7 @@ def test_a_role_without_rights_reads_what_is_open_and_says_what_is_not(watched: 
     )
     [vitals] = health_catalog.vitals(where, [spec()])
     health = examination.examine(vitals, AS_OF)
-    found = alerts.alerts(health, alerts.judge(vitals.spec, health, AS_OF))
+    found = alerts.judge(vitals.spec, health, AS_OF).alerts
     assert alerts.worst(found) is Level.UNKNOWN
     assert {alert.told.split(":")[0] for alert in found} == {
         "the state of the copy",
@@ -324,7 +324,7 @@ def test_a_table_that_is_not_migrated_yet_has_nothing_to_watch(atlas: Any, now: 
         for vitals in health_catalog.vitals(now.session(atlas), specs):
             health = examination.examine(vitals, AS_OF)
             assert health.state is State.NOT_MIGRATED
-            assert alerts.alerts(health, alerts.judge(vitals.spec, health, AS_OF)) == ()
+            assert alerts.judge(vitals.spec, health, AS_OF).alerts == ()
             assert [check.severity for check in alerts.noted(health)] == [Severity.NOTE]
 
 
@@ -413,7 +413,7 @@ def test_the_schedule_stops_and_the_alert_comes_in_time(watched: Watched) -> Non
 
 def _runway(vitals: Vitals, as_of: date) -> Level:
     found = alerts.judge(vitals.spec, examination.examine(vitals, as_of), as_of)
-    return next(one.level for one in found if one.figure.name == "runway")
+    return next(one.level for one in found.judged if one.figure.name == "runway")
 
 
 def test_a_thousand_partitions_are_looked_at_in_seconds(empty: Any, now: Any) -> None:

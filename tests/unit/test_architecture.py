@@ -42,16 +42,16 @@ ROOMS = {
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
         "archive explain "
         "ledger lints policies tables charts views incoming registry composite keys traffic scratch "
-        "health vitals look structure wear examination growth alerts",
+        "health vitals look structure wear examination growth alerts announcement metrics health_views",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
-        "database catalog health_catalog compare sample measure throttle exchange execute rehearsal record progress magic demo embedded",
+        "database catalog health_catalog compare sample measure throttle exchange execute rehearsal record delivery progress magic demo embedded",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
     ),
     "doors": _room(
-        "stages following run runner cli __init__ __main__",
+        "stages following monitor run runner cli __init__ __main__",
         *("words", "calendar", "parameters", "decisions", "reading and writing", "doors"),
         pure=False,
     ),
