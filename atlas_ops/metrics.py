@@ -17,11 +17,12 @@ from atlas_ops.health import State
 from atlas_ops.thresholds import FIGURES, Watch
 
 PREFIX = "atlas_ops_"
+# unit of a figure → ending of its family, factor into the base unit, and how that reads
 _BASE = {
-    "days": ("_seconds", 86_400.0),
-    "minutes": ("_seconds", 60.0),
-    "percent": ("_ratio", 0.01),
-    "times": ("_ratio", 1.0),
+    "days": ("_seconds", 86_400.0, "seconds"),
+    "minutes": ("_seconds", 60.0, "seconds"),
+    "percent": ("_ratio", 0.01, "which share (1 is all)"),
+    "times": ("_ratio", 1.0, "times"),
 }
 
 # The families beside those of the figures: name and what it says.
