@@ -23,8 +23,8 @@ from prometheus_client import write_to_textfile
 from atlas_ops import metrics
 from atlas_ops.errors import AtlasError
 from atlas_ops.metrics import Exposition
+from atlas_ops.record import WEBHOOK
 
-WEBHOOK = "ATLAS_OPS_WEBHOOK"
 TIMEOUT_S = 10.0
 TRIES = 5
 FIRST_WAIT_S = 0.5  # between two tries, doubled each time
@@ -67,7 +67,9 @@ def post(
     Raises AtlasError where there is no address, or the message was not taken; never with the address in it.
     """
     request = _request(body, environment.get(WEBHOOK, ""))
-    pause = tenacity.wait_exponential_jitter(initial=first_wait_s, max=LONGEST_WAIT_S, jitter=first_wait_s)
+    pause = tenacity.wait_exponential(multiplier=first_wait_s, max=LONGEST_WAIT_S) + tenacity.wait_random(
+        0, first_wait_s
+    )
 
     def wait(state: tenacity.RetryCallState) -> float:
         failed = state.outcome.exception() if state.outcome else None
@@ -90,10 +92,13 @@ def _request(body: Mapping[str, Any], address: str) -> urllib.request.Request:
             why=f"The environment variable {WEBHOOK} is not set; an address is taken from nowhere else, because it is a secret.",
             next=f"Set {WEBHOOK} where the check runs, for instance in an EnvironmentFile of mode 0600.",
         )
-    if urllib.parse.urlsplit(address).scheme not in ("http", "https"):
-        raise _refused("Its address is no http or https address.")
-    data = json.dumps(body).encode()
-    return urllib.request.Request(address, data, {"Content-Type": "application/json"})  # noqa: S310 - checked above
+    try:
+        if urllib.parse.urlsplit(address).scheme not in ("http", "https"):
+            raise _refused("Its address is no http or https address.")
+        data = json.dumps(body).encode()
+        return urllib.request.Request(address, data, {"Content-Type": "application/json"})  # noqa: S310 - checked above
+    except ValueError:
+        raise _refused("Its address cannot be read.") from None
 
 
 def _send(request: urllib.request.Request) -> None:
@@ -101,6 +106,7 @@ def _send(request: urllib.request.Request) -> None:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
             return
     except urllib.error.HTTPError as error:
+        error.close()
         said = f"It answered HTTP {error.code}."
         if error.code == _TOO_MANY or error.code >= _SERVER_ERROR:
             raise _Again(said, _seconds(error.headers.get("Retry-After"))) from None

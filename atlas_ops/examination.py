@@ -36,6 +36,10 @@ def examine(vitals: Vitals, as_of: date) -> Health:
     found = (vitals, snapshot, relation, state, as_of)
     look, answers = Look(*found), {**structure.answers(*found), **wear.answers(*found)}
     told = {check.name: check.sql for check in inspection.checks(spec, snapshot, as_of)}
+    if not snapshot.registered:
+        told.pop(
+            "runway", None
+        )  # DDL of a partition, from a table whose storage parameters were not read: 04 writes it
     figures = []
     for name in FIGURES:
         value, words, concerned = (

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from atlas_ops import archive, catalog, migration, online
 from atlas_ops.database import Session, connect, translate
-from atlas_ops.model import Partition, Relation, Snapshot, Table
+from atlas_ops.model import Column, Partition, Relation, Snapshot, Table
 from atlas_ops.spec import TableSpec, exchanged
 from atlas_ops.vitals import Care, Clock, Counted, Following, Pulse, Quarantined, Size, Unread, Vitals
 
@@ -109,8 +109,8 @@ class _Look:
         oid = divided.oid if divided else 0
         snapshot = Snapshot(
             server=server,
-            original=Relation(original, ()) if original else None,
-            partitioned=Relation(partitioned, ()) if partitioned else None,
+            original=self._relation(original),
+            partitioned=self._relation(partitioned),
             partitions=self.several("the partitions", lambda: self._partitions(spec, oid)),
             registered=care is not None,
             ready=care is not None and care.ready,
@@ -146,6 +146,16 @@ class _Look:
             lambda: catalog.rows(self.connection, "health_table", Table, schema=schema, name=name),
         )
         return found[0] if found else None
+
+    def _relation(self, table: Table | None) -> Relation | None:
+        """A table with its columns by name and type, and nothing else that hangs on it."""
+        if table is None:
+            return None
+        what = f"the columns of {table.schema}.{table.name}"
+        return Relation(table, self.several(what, lambda: self._columns(table.oid)))
+
+    def _columns(self, oid: int) -> tuple[Column, ...]:
+        return catalog.rows(self.connection, "health_columns", Column, oid=oid)
 
     def _pulses(self, oid: int) -> tuple[Pulse, ...]:
         return catalog.rows(self.connection, "health_pulses", Pulse, oid=oid)
