@@ -45,9 +45,9 @@ WORDS = {
     ),
     "runway": (
         "Rows beyond the last bound go to the default partition, where they stand in the way of their own, or are refused.",
-        "Call create_future_partitions(), and see to the schedule: it has not run, or it failed.",
+        "07 Maintain partitions makes them; then see to the schedule: it has not run, or it failed.",
     ),
-    "gaps": ("Rows of that time go to the default partition, or are refused (23514).", "04 Inspect partitions writes the SQL that makes them."),
+    "gaps": ("Rows of that time go to the default partition, or are refused (23514).", "07 Maintain partitions fills them."),
     "overlaps": ("PostgreSQL will refuse to attach it (42P17).", "Find out which of the two is stale, and drop or detach that one."),
     "misaligned": ("Partitions made by the calendar would overlap them.", "Correct every in the parameters file, or copy them into whole periods."),
     "detach_pending": (
@@ -64,7 +64,7 @@ WORDS = {
     "indexes_invalid": ("It costs every write and serves no read.", "REINDEX INDEX CONCURRENTLY, or drop it."),
     "default_rows": (
         "A new partition waits for a scan of all of it, and is refused (23514) if a row in it belongs there.",
-        "See which periods they belong to, and move them. Rows that are meant to stay: raise the threshold.",
+        '07 Maintain partitions with what = "move". Rows that are meant to stay: raise the threshold (`alerts`).',
     ),
     "late_rows": (
         "Somebody writes to periods that were held to be closed; after an archive these rows are in no archive.",

@@ -167,6 +167,7 @@ def table(one: Judgement) -> dict[str, Any]:
         "state": str(health.state),
         "level": worst(one.alerts).name.lower(),
         "covered_until": health.covered_until.date().isoformat() if health.covered_until else None,
+        "whole_at": health.whole_at.isoformat() if health.whole_at else None,
         "partitions": len(health.months),
         "bytes": _bytes(health.rows),
         "figures": {

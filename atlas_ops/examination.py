@@ -36,7 +36,7 @@ def examine(vitals: Vitals, as_of: date) -> Health:
     found = (vitals, snapshot, relation, state, as_of)
     look, answers = Look(*found), {**structure.answers(*found), **wear.answers(*found)}
     told = {check.name: check.sql for check in inspection.checks(spec, snapshot, as_of)}
-    if not snapshot.registered:
+    if not (snapshot.registered or snapshot.cared_for):
         told.pop(
             "runway", None
         )  # DDL of a partition, from a table whose storage parameters were not read: 04 writes it
@@ -56,6 +56,7 @@ def examine(vitals: Vitals, as_of: date) -> Health:
         expected=growth.expected(spec, look.months, as_of),
         activity=_activity(look),
         covered_until=look.covered_until,
+        whole_at=vitals.care.whole_at if vitals.care else None,
         statistics_since=vitals.clock.statistics_since if vitals.clock else None,
         sized=vitals.sized,
         unread=vitals.unread,

@@ -61,6 +61,7 @@ class Health:
     expected: tuple[Expected, ...] = ()
     activity: tuple[Activity, ...] = ()
     covered_until: datetime | None = None  # the end of the runway
+    whole_at: datetime | None = None  # when the schedule was last seen to have left all partitions there
     statistics_since: datetime | None = None
     sized: bool = False  # sizes are the file system's; else as of the last VACUUM or ANALYZE
     unread: tuple[Unread, ...] = ()
@@ -82,7 +83,7 @@ def state_of(vitals: Vitals) -> State:
         return State.UNREAD
     registry_read = all(unread.what != "the registry" for unread in vitals.unread)
     relation, original = partitions.partitioned_table(snapshot), snapshot.original
-    if care is not None and (snapshot.partitioned is None or snapshot.partitioned.table.kind != "p"):
+    if care is not None and relation is None:
         return State.MISSING
     beside_a_plain_original = original is not None and original.table.kind != "p" and care is None and registry_read
     if relation is None or beside_a_plain_original:

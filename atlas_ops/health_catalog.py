@@ -97,22 +97,24 @@ class _Look:
     def _catalogs(self, written: TableSpec) -> Vitals:
         following = self.one("the state of the copy", lambda: self._following(written))
         spec = exchanged(written) if following and following.exchanged else written
-        care = next(
-            (one for one in self.several("the registry", self.care) if (one.schema, one.name) == spec.partitioned_at),
-            None,
-        )
+        cared_for = self.several("the registry", self.care)
         server = self.one("the server", lambda: catalog.server(self.connection))
         if server is None:
-            return Vitals(spec, None, care=care, following=following)
+            return Vitals(spec, None, following=following)
         original, partitioned = self._table(*spec.original_at), self._table(*spec.partitioned_at)
         divided = next((one for one in (partitioned, original) if one is not None and one.kind == "p"), None)
         oid = divided.oid if divided else 0
+        # a set of others is under care by its own name
+        known = [(divided.schema, divided.name)] if divided else [spec.partitioned_at, spec.original_at]
+        care = next((one for one in cared_for if (one.schema, one.name) in known), None)
+        ours = care is not None and (care.schema, care.name) == spec.partitioned_at
         snapshot = Snapshot(
             server=server,
             original=self._relation(original),
             partitioned=self._relation(partitioned),
             partitions=self.several("the partitions", lambda: self._partitions(spec, oid)),
-            registered=care is not None,
+            registered=ours,
+            cared_for=care is not None,
             ready=care is not None and care.ready,
         )
         return Vitals(

@@ -33,6 +33,7 @@ OTHERS: Mapping[str, str] = {
     "level": "the worst of a table: 0 ok, 1 warning, 2 critical, 3 not read",
     "unread": "reads of a table that failed",
     "state": "how far a table has come: 1 at the state it has",
+    "whole_timestamp_seconds": "when create_future_partitions() last left everything there, whoever called it",
     "partitions": "attached partitions with two bounds",
     "rows": "rows of the partitions, by statistics",
     "bytes": "bytes on disk of the partitions and what stands beside them, by kind",
@@ -98,11 +99,12 @@ class Exposition:
         return family
 
     def _levels(self, found: Iterable[Judgement]) -> Iterator[Metric]:
-        alert, level, unread, state = (
+        alert, level, unread, state, whole = (
             self._family("alert_level", "table", "figure"),
             self._family("level", "table"),
             self._family("unread", "table"),
             self._family("state", "table", "state"),
+            self._family("whole_timestamp_seconds", "table"),
         )
         for one in found:
             table = one.health.table
@@ -112,7 +114,9 @@ class Exposition:
             unread.add_metric([self.database, table], float(len(one.health.unread)))
             for each in State:
                 state.add_metric([self.database, table, str(each)], float(one.health.state is each))
-        yield from (alert, level, unread, state)
+            if one.health.whole_at:
+                whole.add_metric([self.database, table], one.health.whole_at.timestamp())
+        yield from (alert, level, unread, state, whole)
 
     def _sizes(self, found: Iterable[Judgement]) -> Iterator[Metric]:
         partitions, rows, size, more_rows, more_bytes = (

@@ -50,7 +50,14 @@ class _Structure(Look):
         schedule = f"{ahead} whole {self.spec.every}s ahead of {self.spec.ahead}"
         if ahead < self.spec.ahead:
             schedule += ": the schedule has not made the next one"
-        return Answer(days, f"{days:,.0f} days, up to {end.date()}, then inserts {falls}; {schedule}.")
+        return Answer(days, f"{days:,.0f} days, up to {end.date()}, then inserts {falls}; {schedule}.{self._whole()}")
+
+    def _whole(self) -> str:
+        """When the schedule was last seen to have left everything there: its outcome, whatever a job's status says."""
+        care = self.vitals.care
+        if care is None or care.whole_at is None:
+            return ""
+        return f" All was there at {care.whole_at:%Y-%m-%d %H:%M} ({care.whole_by or 'by whom is not known'})."
 
     def _periods_ahead(self, end: datetime) -> int:
         period, found = bounds.period_of(self.spec.every, self.as_of), 0

@@ -57,6 +57,10 @@ class Care:
     every: str
     ahead: int
     ready: bool  # false while its rows are being copied
+    whole_at: datetime | None = (
+        None  # when create_future_partitions() last left everything there, and who had called it
+    )
+    whole_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ STAGES = {
     "inspect_partitions": "InspectPartitions",
     "explain_analysis": "ExplainAnalysis",
     "cut_over": "CutOver",
+    "maintain_partitions": "MaintainPartitions",
     "plan_archive": "PlanArchive",
     "roll_back": "RollBack",
 }

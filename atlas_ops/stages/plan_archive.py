@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from atlas_ops import archive, charts, partitions, views
-from atlas_ops.charts import Chart
+from atlas_ops.drawing import Chart
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import Snapshot
 from atlas_ops.plan import Plan, joined

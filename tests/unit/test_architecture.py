@@ -40,13 +40,15 @@ ROOMS = {
     "parameters": _room("spec thresholds workload yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
-        "archive explain "
-        "ledger lints policies tables charts views incoming registry composite keys traffic scratch "
-        "health vitals look structure wear examination growth alerts announcement metrics health_views",
+        "archive explain advice comparison queryplan timing predicate rewrites index_advice maintain adopt moving scheduling upkeep "
+        "health ledger lints policies tables drawing charts query_charts views incoming registry composite keys traffic scratch "
+        "querytext asked statements skeleton regression "
+        "vitals look structure wear examination growth alerts announcement metrics health_views",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
-        "database catalog health_catalog compare sample measure throttle exchange execute rehearsal record delivery progress magic demo embedded",
+        "database catalog care health_catalog compare sample measure bindings alternatives "
+        "throttle exchange execute rehearsal record delivery plan_pages progress magic demo embedded tracked",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
     ),
