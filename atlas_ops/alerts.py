@@ -64,11 +64,11 @@ WORDS = {
     "indexes_invalid": ("It costs every write and serves no read.", "REINDEX INDEX CONCURRENTLY, or drop it."),
     "default_rows": (
         "A new partition waits for a scan of all of it, and is refused (23514) if a row in it belongs there.",
-        '07 Maintain partitions with what = "move". Rows that are meant to stay: raise the threshold (`alerts`).',
+        '07 Maintain partitions with what = "move". Rows that are meant to stay: raise the threshold.',
     ),
     "late_rows": (
         "Somebody writes to periods that were held to be closed; after an archive these rows are in no archive.",
-        "Find out who backdates; let archives keep a distance from now (`keep`).",
+        "Find out who backdates; keep enough months before an archive.",
     ),
     "growth": ("Disk, backups and VACUUM are planned for less.", "Find out what writes so much, before the disk is full."),
     "dead_rows": ("Each scan reads them.", "VACUUM the partition; see who holds an old snapshot: 01 Preflight lists open transactions."),
@@ -77,7 +77,7 @@ WORDS = {
     "transaction_age": ("At the wraparound the server stops writing.", "VACUUM FREEZE the partition; see who holds an old snapshot."),
     "unpruned": (
         "Statements without a bound on the partition key plan, lock and read every partition.",
-        "05 Explain analysis tells which; pg_stat_reset_single_table_counters() begins to count anew.",
+        "05 Explain analysis tells which. Once they prune: SELECT pg_stat_reset_single_table_counters(oid) of each partition.",
     ),
     "key_log_rows": ("The copy is behind, and the next exchange has to wait for the drain.", "Drain it: atlas-ops drain, by a schedule."),
     "key_log_age": ("The copy is behind, and the next exchange has to wait for the drain.", "See whether the schedule of atlas-ops drain runs."),

@@ -30,6 +30,7 @@ STORY = (
     "explain_analysis",
     "cut_over",
     "plan_archive",
+    "monitor_health",
 )
 
 NOTEBOOKS = Path("notebooks")
@@ -71,7 +72,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="the same rows for the same seed")] = 1,
     records: Records = RECORDS,
 ) -> None:
-    """The main job on the embedded server: build Atlas anew, then partition, verify, inspect, explain and plan its archive."""
+    """The main job on the embedded server: build Atlas anew, partition, verify, inspect, explain, cut over, plan its archive, look at its health."""
     from atlas_ops import demo as atlas
     from atlas_ops import record, runner
 

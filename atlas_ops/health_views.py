@@ -9,7 +9,7 @@ from atlas_ops.alerts import Judged, Judgement, Level
 from atlas_ops.health import Health
 from atlas_ops.tables import AMBER, GREEN, RED, Column, Table, count, size
 from atlas_ops.thresholds import FIGURES
-from atlas_ops.views import Folded, Stacked, Words, checks_table
+from atlas_ops.views import Folded, Stacked, Words
 
 TONES = {Level.CRITICAL: RED, Level.WARNING: AMBER, Level.UNKNOWN: AMBER, Level.OK: GREEN}
 MARKS = {Level.CRITICAL: "critical", Level.WARNING: "warning", Level.UNKNOWN: "unknown", Level.OK: "ok"}
@@ -27,20 +27,38 @@ def headline(found: Sequence[Judgement]) -> str:
 
 
 def alerts_table(found: Sequence[Judgement]) -> Folded:
-    """What is wrong, the critical first, with its cure; what is well folded below."""
-    every = [alert for one in found for alert in one.alerts]
-    told = checks_table(
-        [
-            *alerts.checks(every),
-            *(check for one in found for check in alerts.noted(one.health)),
-            *(check for one in found for check in alerts.passed(one)),
-        ]
-    )
+    """What is wrong, the critical first, with why it matters and what to do; the SQL, and what is well, folded below."""
+    every = alerts.sorted_by_level(alert for one in found for alert in one.alerts)
     worst = alerts.worst(every)
     strong = {Level.OK: "All is well.", Level.UNKNOWN: "Not all could be read.", Level.WARNING: "Have a look."}
     words = Words(strong.get(worst, "Act now."), headline(found), TONES[worst])
-    short = told.short if every or not isinstance(told.short, Words) else None
-    return Folded(Stacked(words, short) if short is not None else words, *told.folded)
+    notes = [(check.table, check.what, check.cure) for one in found for check in alerts.noted(one.health)]
+    parts: list[Words | Table] = [words]
+    if every:
+        columns: list[Column | str] = [
+            Column("level", "verdict"),
+            "table",
+            "figure",
+            "what",
+            "why it matters",
+            "what to do",
+        ]
+        rows = [(MARKS[one.level], one.table, _spoken(one.figure), one.told, one.why, one.cure) for one in every]
+        parts.append(Table(columns, rows, limit=len(rows)))
+    if notes:
+        parts.append(Table(["table", "note", "what to do"], notes, limit=len(notes)))
+    cures = Table(["table", "figure", "SQL"], [(one.table, _spoken(one.figure), one.sql) for one in every if one.sql])
+    passed = [(check.table, check.name, check.what) for one in found for check in alerts.passed(one)]
+    well = Table(["table", "figure", "what"], passed, limit=max(len(passed), 1))
+    folded = [
+        ("SQL to look closer or to cure, ready to paste", cures),
+        (f"{count(len(passed))} figures are well", well),
+    ]
+    return Folded(Stacked(*parts), *((title, table) for title, table in folded if table.rows))
+
+
+def _spoken(figure: str) -> str:
+    return figure.replace("_", " ")
 
 
 def states_table(found: Sequence[Judgement]) -> Table:
@@ -96,7 +114,7 @@ def figures_table(found: Sequence[Judgement]) -> Table:
     ]
     rows = [
         (
-            name.replace("_", " "),
+            _spoken(name),
             watch.unit,
             *(_shown(by_name[table][name]) for table in tables),
             _bounds([by_name[table][name].warning for table in tables], watch.falls),
