@@ -109,7 +109,7 @@ def partition_sizes(rows: Iterable[Sequence[Any] | Row]) -> Chart:
     panels, sentences = [], []
     for table, group in _by_table(rows, ("table", "partition", "heap_bytes", "index_bytes")):
         heap, index = sum(int(r[1]) for r in group), sum(int(r[2]) for r in group)
-        unit, divisor = _unit(max((int(r[1]) + int(r[2]) for r in group), default=0))
+        unit, divisor = unit_of(max((int(r[1]) + int(r[2]) for r in group), default=0))
         values = [
             {"label": label, "part": part, "size": n / divisor, "order": order}
             for label, (_, *parts) in zip(_short_names(table, [r[0] for r in group]), group, strict=True)
@@ -162,7 +162,7 @@ def archive_timeline(rows: Iterable[Sequence[Any] | Row]) -> Chart:
     """
     panels, sentences = [], []
     for table, group in _by_table(rows, ("table", "partition", "bytes", "fate")):
-        unit, divisor = _unit(max((int(r[1]) for r in group), default=0))
+        unit, divisor = unit_of(max((int(r[1]) for r in group), default=0))
         labels = _short_names(table, [r[0] for r in group])
         values = [
             {"label": label, "size": int(n) / divisor, "fate": fate}
@@ -255,7 +255,7 @@ def _wait(one: Moment) -> float:
     return one[1]
 
 
-def _unit(largest: int) -> tuple[str, int]:
+def unit_of(largest: int) -> tuple[str, int]:
     """The unit, and its bytes, in which the largest value has one to three digits before the point."""
     for power, name in enumerate(("bytes", "kB", "MB", "GB")):
         if largest < 1000 * 1024**power:
@@ -300,8 +300,8 @@ def _outside_words(label: str) -> str:
 def _month_bars(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec]) -> Any:
     import altair as alt  # noqa: PLC0415 - a second that only a chart needs
 
-    base = _panel(table, sentence, labels, values)
-    x, y = _along(labels), _rows_axis()
+    base = panel(table, sentence, labels, values)
+    x, y = along(labels), _rows_axis()
     bars = base.mark_bar().encode(x=x, y=y, color=coloured("kind", {"month": BLUE, "outside": AMBER}, legend=False))
     text = base.mark_text(dy=-6, color=AMBER, fontWeight="bold").encode(x=x, y=y, text=alt.Text("rows:Q", format=","))
     return bars + text.transform_filter("datum.kind == 'outside'")
@@ -310,8 +310,8 @@ def _month_bars(table: str, sentence: str, labels: Sequence[str], values: Sequen
 def _paired_bars(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec]) -> Any:
     import altair as alt  # noqa: PLC0415
 
-    base = _panel(table, sentence, labels, values)
-    x = _along(labels)
+    base = panel(table, sentence, labels, values)
+    x = along(labels)
     tones = coloured("kind", {"original": PALE, "partitioned": BLUE, "differs": RED})
     bars = base.mark_bar().encode(x=x, y=_rows_axis(), xOffset=alt.XOffset("side:N"), color=tones)
     text = base.mark_text(dy=-6, color=RED, fontWeight="bold").encode(x=x, y=alt.Y("top:Q"), text="text:N")
@@ -322,10 +322,10 @@ def _size_bars(table: str, sentence: str, labels: Sequence[str], values: Sequenc
     import altair as alt  # noqa: PLC0415
 
     return (
-        _panel(table, sentence, labels, values)
+        panel(table, sentence, labels, values)
         .mark_bar()
         .encode(
-            x=_along(labels),
+            x=along(labels),
             y=alt.Y("sum(size):Q", title=unit, axis=alt.Axis(tickCount=4)),
             color=coloured("part", {"rows": BLUE, "indexes": PALE}),
             order=alt.Order("order:Q"),
@@ -337,10 +337,10 @@ def _fate_bars(table: str, sentence: str, labels: Sequence[str], values: Sequenc
     import altair as alt  # noqa: PLC0415
 
     return (
-        _panel(table, sentence, labels, values)
+        panel(table, sentence, labels, values)
         .mark_bar()
         .encode(
-            x=_along(labels),
+            x=along(labels),
             y=alt.Y("size:Q", title=unit, axis=alt.Axis(tickCount=4)),
             color=coloured("fate", {"archive": AMBER, "keep": BLUE}),
         )
@@ -449,7 +449,8 @@ def _waits_around(statements: Sequence[Moment], holds: Sequence[Span]) -> Any:
     return alt.hconcat(*panels, spacing=18)
 
 
-def _panel(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec]) -> Any:
+def panel(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec]) -> Any:
+    """A table's own picture, its name and a sentence above it; as wide as its labels ask for."""
     import altair as alt  # noqa: PLC0415
 
     width = min(WIDTH, max(160, 30 * len(labels)))
@@ -457,7 +458,7 @@ def _panel(table: str, sentence: str, labels: Sequence[str], values: Sequence[Sp
     return alt.Chart(alt.Data(values=list(values)), title=title).properties(width=width, height=120)
 
 
-def _along(labels: Sequence[str]) -> Any:
+def along(labels: Sequence[str]) -> Any:
     """The horizontal axis of a panel: every label a band, but only as many words as can be read."""
     import altair as alt  # noqa: PLC0415
 

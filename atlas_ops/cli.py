@@ -30,6 +30,7 @@ STORY = (
     "explain_analysis",
     "cut_over",
     "plan_archive",
+    "monitor_health",
 )
 
 NOTEBOOKS = Path("notebooks")
@@ -71,7 +72,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="the same rows for the same seed")] = 1,
     records: Records = RECORDS,
 ) -> None:
-    """The main job on the embedded server: build Atlas anew, then partition, verify, inspect, explain and plan its archive."""
+    """The main job on the embedded server: build Atlas anew, partition, verify, inspect, explain, cut over, plan its archive, look at its health."""
     from atlas_ops import demo as atlas
     from atlas_ops import record, runner
 
@@ -162,6 +163,38 @@ def off(file: File) -> None:
     given = runner.read_parameters(file)
     for line in following.switched_off(str(given.get("database", "")), tables_from(given.get("tables", []), str(file))):
         print(line, flush=True)
+
+
+@app.command()
+def health(
+    file: File,
+    nagios: Annotated[bool, typer.Option("--nagios", help="one line with performance data")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="everything, as one JSON document")] = False,
+    textfile: Annotated[
+        Path | None,
+        typer.Option(
+            help="metrics for node_exporter's textfile collector, such as /var/lib/node_exporter/atlas_ops.prom"
+        ),
+    ] = None,
+    per_partition: Annotated[bool, typer.Option(help="metrics of each partition too")] = True,
+    webhook: Annotated[
+        bool,
+        typer.Option("--webhook", help="tell the address in ATLAS_OPS_WEBHOOK when the alerts have changed, and daily"),
+    ] = False,
+    as_of: Annotated[str, typer.Option(help="the day to look from, such as 2026-11-23; empty: today, UTC")] = "",
+    records: Records = RECORDS,
+) -> None:
+    """Look at the partitions of every table in the file: exit code 0 ok, 1 warning, 2 critical, 3 not known."""
+    from atlas_ops import monitor, runner
+    from atlas_ops.spec import tables_from
+    from atlas_ops.stages.base import day
+
+    given = runner.read_parameters(file)
+    specs = tables_from(given.get("tables", []), str(file))
+    asked = monitor.Asked(nagios, as_json, textfile, per_partition, webhook, records)
+    raise typer.Exit(
+        monitor.look(str(given.get("database", "")), specs, day(as_of or str(given.get("as_of", ""))), asked)
+    )
 
 
 @app.command()

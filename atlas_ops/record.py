@@ -28,6 +28,7 @@ from atlas_ops.report import RESULT_TYPE, Verdict
 from atlas_ops.tables import duration
 
 STAMP = "%Y%m%dT%H%M%SZ"
+WEBHOOK = "ATLAS_OPS_WEBHOOK"  # its value lets anybody write into a channel
 UNFINISHED = "unfinished"  # it runs, or it was killed
 PLAN_ASSETS = "assets"  # in the folder of the plans: what draws the plans of all its notebooks
 PICTURES = 2  # of each stage, on the index: the picture that says it, and the one after
@@ -271,10 +272,11 @@ def index(place: Path, shown: Sequence[Entry]) -> Path:
 
 
 def secrets(environment: Mapping[str, str] = os.environ) -> list[Secret]:
-    """Every password that libpq could find here: PGPASSWORD, DATABASE_URL, password and service files."""
+    """Every password that libpq could find here (PGPASSWORD, DATABASE_URL, password and service files), and the address of the webhook."""
     found = [Secret("PGPASSWORD", environment.get("PGPASSWORD", ""))]
     url = urllib.parse.urlsplit(environment.get("DATABASE_URL", ""))
     found.append(Secret("DATABASE_URL", urllib.parse.unquote(url.password or "")))
+    found.append(Secret(WEBHOOK, environment.get(WEBHOOK, "")))
     home = Path(environment.get("HOME", "~")).expanduser()
     password_files = [Path(environment.get("PGPASSFILE") or home / ".pgpass")]
     service_files = [Path(environment.get("PGSERVICEFILE") or home / ".pg_service.conf")]

@@ -19,6 +19,7 @@ STAGES = {
     "cut_over": "CutOver",
     "maintain_partitions": "MaintainPartitions",
     "plan_archive": "PlanArchive",
+    "monitor_health": "MonitorHealth",
     "roll_back": "RollBack",
 }
 

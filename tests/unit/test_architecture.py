@@ -37,22 +37,23 @@ def _room(modules: str, *imports: str, pure: bool = True) -> Room:
 ROOMS = {
     "words": _room("errors model"),
     "calendar": _room("bounds", "words"),
-    "parameters": _room("spec workload yamlfile", "words", "calendar", "parameters"),
+    "parameters": _room("spec thresholds workload yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
         "archive explain advice comparison queryplan timing predicate rewrites index_advice maintain adopt moving scheduling upkeep "
         "health ledger lints policies tables drawing charts query_charts views incoming registry composite keys traffic scratch "
-        "querytext asked statements skeleton regression",
+        "querytext asked statements skeleton regression "
+        "vitals look structure wear examination growth alerts announcement metrics health_views",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
-        "database catalog care compare sample measure bindings alternatives "
-        "throttle exchange execute rehearsal record plan_pages progress magic demo embedded tracked",
+        "database catalog care health_catalog compare sample measure bindings alternatives "
+        "throttle exchange execute rehearsal record delivery plan_pages progress magic demo embedded tracked",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
     ),
     "doors": _room(
-        "stages following run runner cli __init__ __main__",
+        "stages following monitor run runner cli __init__ __main__",
         *("words", "calendar", "parameters", "decisions", "reading and writing", "doors"),
         pure=False,
     ),
