@@ -42,7 +42,7 @@ $(BIN)/.ready: requirements.lock pyproject.toml
 # The newest versions that pyproject.toml allows; the comments at the top stay.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade setuptools '.[notebooks,demo,test]'
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check --upgrade setuptools '.[notebooks,demo,s3,test]'
 	grep '^#' requirements.lock > build/requirements.lock
 	build/lock/bin/python -m pip freeze --all --exclude pip --exclude atlas_ops >> build/requirements.lock
 	mv build/requirements.lock requirements.lock

@@ -34,6 +34,7 @@ from atlas_ops.model import (
     LeafIndex,
     Lint,
     OnlineCopy,
+    OwnType,
     Partition,
     PartitionSchema,
     Policy,
@@ -48,6 +49,7 @@ from atlas_ops.model import (
     Taken,
     Transaction,
     Trigger,
+    View,
 )
 from atlas_ops.rewrites import Carries
 from atlas_ops.spec import TableSpec, exchanged, extended
@@ -139,6 +141,27 @@ def ledger(connection: psycopg.Connection, schema: str, name: str) -> tuple[Fact
             for part in sqlfile.names("ledger")
             for fact in rows(connection, part, Fact, folder="ledger", oid=table.oid)
         )
+
+
+def marked(connection: psycopg.Connection, mark: str) -> tuple[Partition, ...]:
+    """The tables that stand alone and whose comment begins so. Raises AtlasError where a read fails."""
+    with reading(connection, "Reading which partitions were detached"):
+        return rows(connection, "partitions", Partition, oid=0, mark=mark)
+
+
+def united(connection: psycopg.Connection, mark: str, oid: int = 0) -> tuple[View, ...]:
+    """Our views that unite live and archived rows; those that read one table, if `oid` names it."""
+    return rows(connection, "united", View, mark=mark, oid=oid)
+
+
+def relation_exists(connection: psycopg.Connection, schema: str, name: str) -> bool:
+    """Whether there is a relation of that name."""
+    return bool(rows(connection, "table", Table, schema=schema, name=name))
+
+
+def own_types(connection: psycopg.Connection, oid: int) -> tuple[OwnType, ...]:
+    """The types of the database's own that the columns of a table rest on."""
+    return rows(connection, "own_types", OwnType, oid=oid)
 
 
 def references(connection: psycopg.Connection, spec: TableSpec) -> tuple[Reference, ...]:

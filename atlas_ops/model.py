@@ -124,6 +124,22 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnType:
+    """A type of the database's own that a table's columns rest on, and the SQL that makes it; `sql/catalog/own_types.sql`."""
+
+    name: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view of ours; `sql/catalog/united.sql`."""
+
+    schema: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """Extended statistics; `sql/catalog/statistics.sql`."""
 

@@ -21,6 +21,7 @@ STAGES = {
     "plan_archive": "PlanArchive",
     "monitor_health": "MonitorHealth",
     "roll_back": "RollBack",
+    "restore_archive": "RestoreArchive",
 }
 
 
