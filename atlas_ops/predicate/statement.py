@@ -109,7 +109,12 @@ def parse(text: str) -> Statement:
         trees = sqlglot.parse(masked, read="postgres", error_level=ErrorLevel.RAISE)
     except ParseError as error:
         raise Unreadable(_where(error)) from None
-    except (SqlglotError, AttributeError, TypeError, IndexError) as error:  # the latter where half a statement is no tree, such as { =
+    except (
+        SqlglotError,
+        AttributeError,
+        TypeError,
+        IndexError,
+    ) as error:  # the latter where half a statement is no tree, such as { =
         raise Unreadable(f"the parser gave up on it ({type(error).__name__})") from None
     found = [tree for tree in trees if tree is not None]
     if len(found) != 1 or isinstance(found[0], exp.Command):
