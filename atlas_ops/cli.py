@@ -29,6 +29,7 @@ STORY = (
     "inspect_partitions",
     "explain_analysis",
     "cut_over",
+    "maintain_partitions",
     "plan_archive",
 )
 
@@ -71,7 +72,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="the same rows for the same seed")] = 1,
     records: Records = RECORDS,
 ) -> None:
-    """The main job on the embedded server: build Atlas anew, then partition, verify, inspect, explain and plan its archive."""
+    """The main job on the embedded server: build Atlas anew, then partition, verify, inspect, explain, cut over, maintain and plan its archive."""
     from atlas_ops import demo as atlas
     from atlas_ops import record, runner
 
