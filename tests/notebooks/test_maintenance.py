@@ -57,6 +57,8 @@ def test_crons_own_line_keeps_a_table_ahead_and_says_when_it_cannot(home, atlas)
     done = run(home, migrate + digest)
     assert done.returncode == 0, done.stdout + done.stderr
 
+    with atlas.connect() as connection:  # of the months that this test is about: a client's clock was ahead
+        connection.execute("DELETE FROM partitions.messages_default WHERE created_at >= '2027-01-01' AND created_at < '2027-06-01'")
     on(home, "2026-12-05")
     done = run(home, line)
     assert (done.returncode, done.stdout) == (0, ""), "cron sends no mail for a run that is well"
