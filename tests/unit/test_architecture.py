@@ -43,7 +43,7 @@ ROOMS = {
         "archive explain advice comparison queryplan timing predicate rewrites index_advice maintain adopt moving scheduling upkeep "
         "health ledger lints policies tables drawing charts query_charts views incoming registry composite keys traffic scratch "
         "querytext asked statements skeleton regression "
-        "vitals look structure wear examination growth alerts announcement metrics health_views",
+        "vitals look structure wear examination growth alerts announcement metrics health_views health_charts",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
