@@ -73,7 +73,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="the same rows for the same seed")] = 1,
     records: Records = RECORDS,
 ) -> None:
-    """The main job on the embedded server: build Atlas anew, partition, verify, inspect, explain, cut over, maintain, plan its archive, look at it."""
+    """The main job on the embedded server: build Atlas, partition, verify, inspect, explain, cut over, maintain, plan its archive, look at it."""
     from atlas_ops import demo as atlas
     from atlas_ops import record, runner
 

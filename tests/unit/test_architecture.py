@@ -43,12 +43,8 @@ ROOMS = {
         "archive explain advice comparison queryplan timing predicate rewrites index_advice maintain adopt moving scheduling upkeep "
         "health ledger lints policies tables drawing charts query_charts health_charts views incoming registry composite keys traffic scratch "
         "querytext asked statements skeleton regression "
-<<<<<<< HEAD
         "vitals look structure wear examination growth alerts announcement metrics health_views "
         "parquet contents manifest exports quarantine restore unite",
-=======
-        "vitals look structure wear examination growth alerts announcement metrics health_views health_charts",
->>>>>>> health
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
