@@ -26,10 +26,12 @@ from atlas_ops.model import (
     Constraint,
     Dependent,
     Fact,
+    ForeignTime,
     Grant,
     Index,
     Installed,
     KeyFacts,
+    LeafIndex,
     Lint,
     OnlineCopy,
     OwnType,
@@ -49,6 +51,7 @@ from atlas_ops.model import (
     Trigger,
     View,
 )
+from atlas_ops.rewrites import Carries
 from atlas_ops.spec import TableSpec, exchanged, extended
 
 OLD_TRANSACTION_S = 5.0  # younger ones end by themselves before anybody reads of them
@@ -238,6 +241,8 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
             registered=(care := _care(connection, spec)) is not None,
             online=online_copy(connection, spec),
             ready=bool(care),
+            cared_for=bool(care)
+            or (divided is not None and bool(_ready(connection, divided.table.schema, divided.table.name))),
         )
 
 
@@ -343,6 +348,42 @@ def lints(connection: psycopg.Connection, spec: TableSpec, snapshot: Snapshot) -
         )
 
 
+def leaf_indexes(connection: psycopg.Connection, table: str) -> tuple[LeafIndex, ...]:
+    """The leaf partitions of `table` (qualified and quoted) with their valid indexes; empty where there is none."""
+    with reading(connection, f"Reading the partitions of {table}"):
+        return rows(connection, "leaf_indexes", LeafIndex, table=table)
+
+
+def foreign_times(connection: psycopg.Connection, oid: int) -> tuple[ForeignTime, ...]:
+    """The foreign keys of one column out of a table, with the columns of time of what they refer to."""
+    return rows(connection, "foreign_times", ForeignTime, oid=oid)
+
+
+def id_kinds(connection: psycopg.Connection, table: Table, columns: Sequence[str]) -> dict[str, Carries]:
+    """Columns whose values carry a time in all of a sample of some hundred rows: uuid v7, or ULID as text."""
+    found: dict[str, Carries] = {}
+    for column in columns:
+        asked = sqlfile.template(
+            "id_kind", column=sql.Identifier(column), table=sql.Identifier(table.schema, table.name)
+        )
+        row = connection.execute(asked).fetchone()
+        if row and row[0]:
+            found[column] = row[0]
+    return found
+
+
+def locks_taken(connection: psycopg.Connection, table: str) -> int:
+    """How many locks this transaction holds on `table` (qualified and quoted), its partitions and their indexes."""
+    (found,) = _column(connection, "locks_taken", table=table)
+    return int(found)
+
+
+def buffer_eviction(connection: psycopg.Connection) -> str | None:
+    """The schema of pg_buffercache where this role may empty shared buffers with it (PostgreSQL 17 and later), else None."""
+    row = connection.execute(sqlfile.text("catalog", "buffer_eviction")).fetchone()
+    return row[0] if row else None
+
+
 def rehearsal_place(connection: psycopg.Connection) -> RehearsalPlace:
     """Whether a rehearsal can begin on this database."""
     schemas = [scratch.SCHEMA, scratch.PARTITIONS]
@@ -368,11 +409,14 @@ def _installed(connection: psycopg.Connection) -> tuple[Installed, ...]:
 
 def _care(connection: psycopg.Connection, spec: TableSpec) -> bool | None:
     """Whether the partitioned table is in our registry (None: no) and ready there."""
+    return _ready(connection, *spec.partitioned_at)
+
+
+def _ready(connection: psycopg.Connection, schema: str, name: str) -> bool | None:
     if not _exists(connection, "atlas_ops.partitioned_table"):
         return None
     row = connection.execute(
-        "SELECT ready FROM atlas_ops.partitioned_table WHERE schema_name = %s AND table_name = %s",
-        spec.partitioned_at,
+        "SELECT ready FROM atlas_ops.partitioned_table WHERE schema_name = %s AND table_name = %s", (schema, name)
     ).fetchone()
     return row[0] if row else None
 

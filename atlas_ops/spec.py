@@ -30,6 +30,7 @@ from pydantic.dataclasses import dataclass
 from atlas_ops import yamlfile
 from atlas_ops.bounds import MOST_PERIODS, Every, Period, aligned, period_of, periods
 from atlas_ops.errors import AtlasError
+from atlas_ops.thresholds import Alerts
 from atlas_ops.yamlfile import Fault, names_a_secret, refuse, refuse_together, shown
 
 FOLDER = Path("parameters")
@@ -445,6 +446,11 @@ class TableSpec:
         description="a list of what may differ between the table and the partitioned table, as the ledger names it: "
         "'kind name: property', or 'kind name' for all of it",
         examples=[["index messages_old_idx", "table: of type"]],
+    )
+    alerts: Alerts = Field(
+        default=None,
+        description="a map of figures of 09 Monitor health, each with warning, critical or both: a number, or never",
+        examples=[{"default_rows": {"warning": 100, "critical": "never"}}],
     )
 
     @property

@@ -109,7 +109,7 @@ def _group_row(group: Sequence[Step]) -> tuple[object, ...]:
 class Stacked:
     """Several things, one below the other."""
 
-    def __init__(self, *parts: Words | PlanView | Table | Folded) -> None:
+    def __init__(self, *parts: Words | PlanView | Table | Folded | Stacked) -> None:
         self.parts = parts
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from atlas_ops import (
     archive,
+    archive_timing,
     catalog,
     charts,
     forecast,
@@ -17,11 +18,10 @@ from atlas_ops import (
     months,
     partitions,
     quarantine,
-    timing,
     views,
 )
-from atlas_ops.charts import Chart
 from atlas_ops.database import connect
+from atlas_ops.drawing import Chart
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import Relation, Snapshot
 from atlas_ops.months import Archive, Dropping, Exporting, Proving
@@ -130,7 +130,7 @@ class PlanArchive(Run):
         largest = max(able, key=lambda each: each.bytes)
         rows = sum(partitions.rows_of(each)[0] or 0 for each in able)
         relation = self._relation(largest.schema, largest.name)
-        return forecast.archive_forecast(spec.table, len(able), rows, timing.timed(self.where, relation))
+        return forecast.archive_forecast(spec.table, len(able), rows, archive_timing.timed(self.where, relation))
 
     def _relation(self, schema: str, name: str) -> Relation:
         with connect(self.where) as connection, catalog.reading(connection, f"Reading {name}"):

@@ -12,7 +12,7 @@ import pytest
 from archives.road import Road
 from traitlets.config import Config
 
-from atlas_ops import catalog, database, forecast, record, timing
+from atlas_ops import archive_timing, catalog, database, forecast, record
 from atlas_ops.errors import AtlasError
 from atlas_ops.stages import start
 from tests.database.conftest import Subject
@@ -139,7 +139,7 @@ def test_without_archive_to_it_says_where_to_write_it(settings: dict[str, Any]) 
 def test_the_estimate_is_in_proportion_and_leaves_nothing(diary: Road) -> None:
     with database.connect(diary.where) as connection:
         relation = catalog.relation(connection, "partitions", "diary_2024_01")
-    sample = timing.timed(diary.where, relation)
+    sample = archive_timing.timed(diary.where, relation)
     assert sample.rows == 31 and sample.parquet_bytes > 0 and sample.dump_bytes > 0
     one, ten = (forecast.archive_forecast("diary", 1, 31 * n, sample) for n in (1, 10))
     assert ten.dump_bytes == 10 * one.dump_bytes and one.export_seconds < ten.export_seconds
