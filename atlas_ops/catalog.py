@@ -26,12 +26,15 @@ from atlas_ops.model import (
     Constraint,
     Dependent,
     Fact,
+    ForeignTime,
     Grant,
     Index,
     Installed,
     KeyFacts,
+    LeafIndex,
     Lint,
     OnlineCopy,
+    OwnType,
     Partition,
     PartitionSchema,
     Policy,
@@ -46,7 +49,9 @@ from atlas_ops.model import (
     Taken,
     Transaction,
     Trigger,
+    View,
 )
+from atlas_ops.rewrites import Carries
 from atlas_ops.spec import TableSpec, exchanged, extended
 
 OLD_TRANSACTION_S = 5.0  # younger ones end by themselves before anybody reads of them
@@ -136,6 +141,27 @@ def ledger(connection: psycopg.Connection, schema: str, name: str) -> tuple[Fact
             for part in sqlfile.names("ledger")
             for fact in rows(connection, part, Fact, folder="ledger", oid=table.oid)
         )
+
+
+def marked(connection: psycopg.Connection, mark: str) -> tuple[Partition, ...]:
+    """The tables that stand alone and whose comment begins so. Raises AtlasError where a read fails."""
+    with reading(connection, "Reading which partitions were detached"):
+        return rows(connection, "partitions", Partition, oid=0, mark=mark)
+
+
+def united(connection: psycopg.Connection, mark: str, oid: int = 0) -> tuple[View, ...]:
+    """Our views that unite live and archived rows; those that read one table, if `oid` names it."""
+    return rows(connection, "united", View, mark=mark, oid=oid)
+
+
+def relation_exists(connection: psycopg.Connection, schema: str, name: str) -> bool:
+    """Whether there is a relation of that name."""
+    return bool(rows(connection, "table", Table, schema=schema, name=name))
+
+
+def own_types(connection: psycopg.Connection, oid: int) -> tuple[OwnType, ...]:
+    """The types of the database's own that the columns of a table rest on."""
+    return rows(connection, "own_types", OwnType, oid=oid)
 
 
 def references(connection: psycopg.Connection, spec: TableSpec) -> tuple[Reference, ...]:
@@ -320,6 +346,42 @@ def lints(connection: psycopg.Connection, spec: TableSpec, snapshot: Snapshot) -
             roles=list(snapshot.closed_to),
             installed=list(migration.INSTALLED_NAMES),
         )
+
+
+def leaf_indexes(connection: psycopg.Connection, table: str) -> tuple[LeafIndex, ...]:
+    """The leaf partitions of `table` (qualified and quoted) with their valid indexes; empty where there is none."""
+    with reading(connection, f"Reading the partitions of {table}"):
+        return rows(connection, "leaf_indexes", LeafIndex, table=table)
+
+
+def foreign_times(connection: psycopg.Connection, oid: int) -> tuple[ForeignTime, ...]:
+    """The foreign keys of one column out of a table, with the columns of time of what they refer to."""
+    return rows(connection, "foreign_times", ForeignTime, oid=oid)
+
+
+def id_kinds(connection: psycopg.Connection, table: Table, columns: Sequence[str]) -> dict[str, Carries]:
+    """Columns whose values carry a time in all of a sample of some hundred rows: uuid v7, or ULID as text."""
+    found: dict[str, Carries] = {}
+    for column in columns:
+        asked = sqlfile.template(
+            "id_kind", column=sql.Identifier(column), table=sql.Identifier(table.schema, table.name)
+        )
+        row = connection.execute(asked).fetchone()
+        if row and row[0]:
+            found[column] = row[0]
+    return found
+
+
+def locks_taken(connection: psycopg.Connection, table: str) -> int:
+    """How many locks this transaction holds on `table` (qualified and quoted), its partitions and their indexes."""
+    (found,) = _column(connection, "locks_taken", table=table)
+    return int(found)
+
+
+def buffer_eviction(connection: psycopg.Connection) -> str | None:
+    """The schema of pg_buffercache where this role may empty shared buffers with it (PostgreSQL 17 and later), else None."""
+    row = connection.execute(sqlfile.text("catalog", "buffer_eviction")).fetchone()
+    return row[0] if row else None
 
 
 def rehearsal_place(connection: psycopg.Connection) -> RehearsalPlace:

@@ -30,6 +30,7 @@ PINNED: Mapping[str, str] = {
     "extra_float_digits": "1",
     "bytea_output": "hex",
     "xmlbinary": "base64",
+    "lc_monetary": "C",
     "search_path": "",  # so that every printed expression is qualified, and nothing of ours resolves by accident
     "row_security": "off",  # an error instead of rows silently left out by a policy (manual: row_security)
     "default_transaction_isolation": "read committed",  # a drain must see what was committed since it took its keys

@@ -361,7 +361,7 @@ class _Inspection:
         drifting = [
             f"{each.name} from {_stretch(bound.lower, bound.upper)}"
             for each, bound in ranges
-            if bound.lower and bound.upper and not _whole(every, bound.lower, bound.upper)
+            if bound.lower and bound.upper and not whole(every, bound.lower, bound.upper)
         ]
         if drifting:
             what = f"{len(drifting)} of {len(ranges)} are no whole {every} in UTC: {listed(drifting)}."
@@ -491,7 +491,8 @@ def _stretch(lower: datetime | None, upper: datetime | None) -> str:
     return f"{edge_text(lower, '', '') or 'the beginning'} to {edge_text(upper, '', '') or 'the end'}"
 
 
-def _whole(every: Every, lower: datetime, upper: datetime) -> bool:
+def whole(every: Every, lower: datetime, upper: datetime) -> bool:
+    """Whether a range is one period of the calendar, in UTC."""
     period = _period_or_none(every, lower)
     return period is not None and (period.lower, period.upper) == (lower, upper)
 

@@ -89,6 +89,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--seed", type=int, default=random.randrange(1_000_000), help="of the proof's load; random by default"
     )
     parser.addoption("--seconds", type=float, default=1.0, help="how long each load of the proof runs at least")
+    parser.addoption("--rate", type=float, default=0, help="transactions a second of the proof's load; 0: all it can")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

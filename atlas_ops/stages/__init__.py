@@ -19,7 +19,9 @@ STAGES = {
     "cut_over": "CutOver",
     "maintain_partitions": "MaintainPartitions",
     "plan_archive": "PlanArchive",
+    "monitor_health": "MonitorHealth",
     "roll_back": "RollBack",
+    "restore_archive": "RestoreArchive",
 }
 
 

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import ClassVar
 
 from atlas_ops import adopt, care, charts, maintain, moving, partitions, scheduling, views
-from atlas_ops.charts import Chart
 from atlas_ops.database import connect
+from atlas_ops.drawing import Chart
 from atlas_ops.errors import AtlasError
 from atlas_ops.plan import Plan, joined
 from atlas_ops.report import Check, Report, Severity
