@@ -14,7 +14,7 @@ from datetime import date, datetime
 from psycopg import sql
 
 from atlas_ops import maintain
-from atlas_ops.definition import plainly, text
+from atlas_ops.definition import fit, plainly, text
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import Relation, Server, Snapshot
 from atlas_ops.partitions import partitioned_table
@@ -31,7 +31,6 @@ ANALYZE_AT = "23 3 * * 0"
 """Sundays at night: the sample of a large table reads for some seconds."""
 
 GRACE_DAYS = 1
-_NAME_BYTES = 63  # of a job, as pg_cron before 1.6 keeps it
 _FIELD = r"(\*|\d{1,2}(-\d{1,2})?(,\d{1,2}(-\d{1,2})?)*)(/\d{1,2})?"
 _CRON = re.compile(rf"{_FIELD}( +{_FIELD}){{4}}", re.ASCII)
 
@@ -228,9 +227,8 @@ def _refuse(server: Server, place: CronPlace) -> None:
 
 
 def _analyze_job(relation: Relation) -> str:
-    """Job names are cut by bytes, as any name."""
-    whole = ANALYZE_JOB + plainly(relation.table.schema, relation.table.name)
-    return whole.encode()[:_NAME_BYTES].decode(errors="ignore")
+    """At most 63 bytes, never one name for two tables."""
+    return fit(ANALYZE_JOB + plainly(relation.table.schema, relation.table.name))
 
 
 def _plan(server: Server, steps: Sequence[Step]) -> Plan:
