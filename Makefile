@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 
-.PHONY: demo test prove rehearse bench bench-explain bench-capture lab lock clean
+.PHONY: demo test prove rehearse bench bench-explain bench-capture bench-archive lab lock clean
 
 demo: $(BIN)/.ready
 	$(BIN)/python -m atlas_ops demo
@@ -28,6 +28,9 @@ bench-explain: $(BIN)/.ready
 
 bench-capture: $(BIN)/.ready
 	$(BIN)/python benchmarks/capture_cost.py
+
+bench-archive: $(BIN)/.ready
+	$(BIN)/python benchmarks/archive_speed.py
 
 lab: $(BIN)/.ready
 	$(BIN)/python -m atlas_ops lab
