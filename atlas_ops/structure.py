@@ -142,9 +142,7 @@ class _Structure(Look):
         tables = self._tables()
         owner = self.relation.table.owner
         held = {one.oid: self.pulses[one.oid].privileges if one.oid in self.pulses else one.open_to for one in tables}
-        usual: tuple[str, ...] = ()
-        if not self.snapshot.registered and tables:
-            [(usual, _)] = Counter(held.values()).most_common(1)
+        [(usual, _)] = Counter(held.values()).most_common(1) or [((), 0)]
         found = [one for one in tables if held[one.oid] != usual or one.owner != owner]
         roles = sorted(
             {role for one in found for role in one.open_to} | {one.owner for one in found if one.owner != owner}
