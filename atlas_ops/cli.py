@@ -36,6 +36,7 @@ STORY = (
 
 NOTEBOOKS = Path("notebooks")
 RECORDS = Path("records")
+SITE = Path("site")
 DEMO_FILE = Path("parameters/demo.yml")
 
 Records = Annotated[Path, typer.Option(help="folder of the records")]
@@ -196,6 +197,21 @@ def health(
     raise typer.Exit(
         monitor.look(str(given.get("database", "")), specs, day(as_of or str(given.get("as_of", ""))), asked)
     )
+
+
+@app.command()
+def site(
+    records: Records = RECORDS,
+    out: Annotated[Path, typer.Option(help="folder of the page")] = SITE,
+    copy: Annotated[
+        bool,
+        typer.Option("--copy", help="copy the records that it links to beside it, so that the folder can be moved"),
+    ] = False,
+) -> None:
+    """Build a static, offline page from the records: what is wrong, the verdict of each stage, trends, the guide's success criteria."""
+    from atlas_ops.site import build
+
+    print(f"Open: {build(records, out, copy=copy)}")
 
 
 @app.command()

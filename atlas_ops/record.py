@@ -74,6 +74,16 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Found:
+    """A record as its name tells it; `part`: it runs, or it was killed."""
+
+    path: Path
+    stage: str
+    started: dt.datetime
+    part: bool
+
+
+@dataclass(frozen=True)
 class Entry:
     """One record as a line of the index. `verdict` is the report's, or 'unfinished'; `page` and `plans` may be empty."""
 
@@ -242,14 +252,28 @@ def baseline_from(path: Path) -> tuple[regression.Measured, ...]:
     return regression.measured(result_of(path, regression.STAGE)["figures"], str(path))
 
 
-def entries(place: Path) -> list[Entry]:
-    """Every record in the folder of a database, oldest first; interrupted runs too."""
+def listed(place: Path) -> list[Found]:
+    """Every record in the folder of a database by its name, oldest first; interrupted runs too. None is read."""
     found = []
     for path in sorted(place.glob("*.ipynb")):
         name = _NAME.fullmatch(path.name)
-        if name:
-            found.append(_entry(path, name))
+        started = _started(name["stamp"]) if name else None
+        if name and started:
+            found.append(Found(path, name["stage"], started, part=bool(name["part"])))
     return found
+
+
+def _started(stamp: str) -> dt.datetime | None:
+    """None where the digits of a name are no moment: then it is the name of something else."""
+    try:
+        return dt.datetime.strptime(stamp, STAMP).replace(tzinfo=dt.UTC)
+    except ValueError:
+        return None
+
+
+def entries(place: Path) -> list[Entry]:
+    """Every record in the folder of a database, oldest first; interrupted runs too."""
+    return [_entry(found) for found in listed(place)]
 
 
 def index(place: Path, shown: Sequence[Entry]) -> Path:
@@ -348,8 +372,9 @@ def _lines(path: Path) -> list[str]:
         return []  # what we cannot read, libpq of the same user has not read
 
 
-def _entry(path: Path, name: re.Match[str]) -> Entry:
+def _entry(found: Found) -> Entry:
     """One line of the index, read from the record itself."""
+    path = found.path
     try:
         notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -358,14 +383,14 @@ def _entry(path: Path, name: re.Match[str]) -> Entry:
     verdict = said.get("verdict", Verdict.OK)
     if stopped:
         verdict = Verdict.STOPPED
-    elif name["part"]:
+    elif found.part:
         verdict = UNFINISHED
     headline = stopped[0].removeprefix("STOPPED: ") if stopped else said.get("headline", "")
     page = path.with_suffix(".html")
     plans = plans_folder(path) / "index.html"
     return Entry(
-        stage=name["stage"],
-        started=dt.datetime.strptime(name["stamp"], STAMP).replace(tzinfo=dt.UTC),
+        stage=found.stage,
+        started=found.started,
         verdict=str(verdict),
         seconds=notebook.get("metadata", {}).get("papermill", {}).get("duration"),
         headline=headline,

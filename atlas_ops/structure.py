@@ -47,9 +47,12 @@ class _Structure(Look):
         if days == 0:
             return Answer(0.0, f"No partition holds {self.as_of}: inserts {falls}.")
         ahead = self._periods_ahead(end)
-        schedule = f"{ahead} whole {self.spec.every}s ahead of {self.spec.ahead}"
-        if ahead < self.spec.ahead:
-            schedule += ": the schedule has not made the next one"
+        wanted = f"{self.spec.ahead} {self.spec.every}s ahead"
+        schedule = (
+            f"all {wanted} are there"
+            if ahead >= self.spec.ahead
+            else f"{ahead} of {wanted}: the schedule has not made the next"
+        )
         return Answer(days, f"{days:,.0f} days, up to {end.date()}, then inserts {falls}; {schedule}.{self._whole()}")
 
     def _whole(self) -> str:
@@ -139,9 +142,7 @@ class _Structure(Look):
         tables = self._tables()
         owner = self.relation.table.owner
         held = {one.oid: self.pulses[one.oid].privileges if one.oid in self.pulses else one.open_to for one in tables}
-        usual: tuple[str, ...] = ()
-        if not self.snapshot.registered and tables:
-            [(usual, _)] = Counter(held.values()).most_common(1)
+        [(usual, _)] = Counter(held.values()).most_common(1) or [((), 0)]
         found = [one for one in tables if held[one.oid] != usual or one.owner != owner]
         roles = sorted(
             {role for one in found for role in one.open_to} | {one.owner for one in found if one.owner != owner}

@@ -182,6 +182,7 @@ class Run:
             checks=tuple(self.checks),
             figures=self.figures,
             next=self.next,
+            tables=tuple(spec.table for spec in self.specs),
         )
 
     def finish(self) -> None:

@@ -43,19 +43,19 @@ ROOMS = {
         "archive explain advice comparison queryplan timing predicate rewrites index_advice maintain adopt moving scheduling upkeep "
         "health ledger lints policies tables drawing charts query_charts health_charts views incoming registry composite keys traffic scratch "
         "querytext asked statements skeleton regression "
-        "vitals look structure wear examination growth alerts announcement metrics health_views "
+        "vitals look structure wear examination growth alerts announcement metrics health_views told scorecard dashboard trend_charts "
         "parquet contents manifest exports quarantine restore unite",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
         "database catalog care health_catalog compare sample measure bindings alternatives "
-        "throttle exchange execute rehearsal record delivery plan_pages progress magic demo embedded tracked "
+        "throttle exchange execute rehearsal record shelf delivery plan_pages progress magic demo embedded tracked "
         "store programs export feeds months restoring inplace archive_timing",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
     ),
     "doors": _room(
-        "stages following monitor run runner cli __init__ __main__",
+        "stages following monitor site run runner cli __init__ __main__",
         *("words", "calendar", "parameters", "decisions", "reading and writing", "doors"),
         pure=False,
     ),
