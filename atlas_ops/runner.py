@@ -376,6 +376,12 @@ def _register_engine() -> None:
             super().__init__(*args, **options)
             self._say, self._said_at = say, 0.0
 
+        def papermill_execute_cells(self) -> None:
+            super().papermill_execute_cells()
+            # Every cell has ended, and a kernel that is asked to go may abort: its control thread still publishes a status while its main
+            # thread closes the pipe for it (ipykernel 7: "Assertion failed: pfd.revents & POLLIN"). One that is interrupted is asked.
+            self.shutdown_kernel = "immediate"
+
         def process_message(self, message: Mapping[str, Any], *where: Any) -> Any:
             progress = message["content"].get("data", {}).get(PROGRESS_TYPE)
             if progress and time.monotonic() - self._said_at >= PROGRESS_INTERVAL_S:

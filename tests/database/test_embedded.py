@@ -182,11 +182,26 @@ def test_processes_that_start_at_once_end_with_one_server_and_one_watcher(cluste
     assert len(watchers(cluster)) == 1
 
 
+def watched_for(conn: psycopg.Connection[Any], seconds: float) -> bool:
+    """Whether the watcher has looked, and looked again so long after it came. By the server's clock: on a busy machine ours proves nothing."""
+    row = conn.execute(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'atlas_ops watcher' "
+        "AND query_start - backend_start > %s * interval '1 s'",
+        (seconds,),
+    ).fetchone()
+    return row == (True,)
+
+
 def test_it_stops_when_nobody_uses_it_and_not_before(cluster):
     patience = impatient(cluster, 1.5)
-    with psycopg.connect(patience.conninfo()) as conn:
-        time.sleep(3)
+    # the client is there before the watcher that has no patience with an empty server
+    with psycopg.connect(cluster.conninfo(user=embedded.SUPERUSER), autocommit=True) as conn:
+        end_watcher(cluster)
+        patience.start()
+        running = pid_of(cluster)
+        wait_until(lambda: watched_for(conn, 2 * patience.idle_seconds))
         assert conn.execute("SELECT 1").fetchone() == (1,)
+        assert pid_of(cluster) == running
     wait_until(lambda: cluster.postmaster() is None)
     wait_until(lambda: not watchers(cluster))
 
@@ -204,10 +219,12 @@ def test_clients_that_only_look_in_keep_it_running(cluster):
 
 def test_a_killed_client_counts_as_gone(cluster):
     patience = impatient(cluster, 1.5)
-    script = "import sys, time, psycopg; c = psycopg.connect(sys.argv[1]); print('in', flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", script, patience.conninfo()], stdout=subprocess.PIPE) as client:
+    script = "import sys, time, psycopg; c = psycopg.connect(sys.argv[1]); print('in', flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", script, cluster.conninfo()], stdout=subprocess.PIPE) as client:
         assert client.stdout is not None
         assert client.stdout.readline() == b"in\n"
+        end_watcher(cluster)
+        patience.start()
         client.kill()
     wait_until(lambda: cluster.postmaster() is None)
     wait_until(lambda: not watchers(cluster))

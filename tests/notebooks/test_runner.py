@@ -248,6 +248,26 @@ def test_an_interrupted_run_keeps_what_was_done(stages, tmp_path):
     assert "before" in (tmp_path / "records" / "demo" / entry.notebook).read_text()
 
 
+def test_a_cell_that_is_interrupted_clears_up_before_its_kernel_goes(stages, tmp_path):
+    write(
+        stages / "05_waits.ipynb",
+        "import time\ntry:\n    open('waiting', 'w').close()\n    time.sleep(60)\n"
+        "finally:\n    time.sleep(0.5)\n    open('cleared', 'w').close()",
+    )
+    program = (
+        "from pathlib import Path; from atlas_ops import runner; "
+        f"runner.run(['05'], {{}}, notebooks=Path({str(stages)!r}), records=Path('records'))"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, cwd=tmp_path, env=_environment(), stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (stages / "waiting").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+    assert (stages / "cleared").exists()
+
+
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(runner.__file__).parents[1])}
 
@@ -289,6 +309,20 @@ def test_nothing_of_jupyter_reaches_the_terminal(stages, tmp_path):
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 4
     assert re.search(r"^  ok, [\d.]+ m?s, records/demo/\w+_preflight\.html$", done.stdout, re.MULTILINE)
+
+
+def test_a_kernel_that_is_done_goes_without_a_word(stages, tmp_path):
+    """One that is asked to go tears itself down, and now and then stumbles over itself; what it prints then would be on the terminal."""
+    write(stages / "05_says.ipynb", "import atexit, os\natexit.register(os.write, 2, b'good-bye')", result_cell())
+    write(stages / "06_stops.ipynb", "import atexit, os\natexit.register(os.write, 2, b'good-bye')", "1 / 0")
+    program = (
+        "from pathlib import Path; from atlas_ops import runner; "
+        f"runner.run(['05', '06'], {{}}, notebooks=Path({str(stages)!r}), records=Path('records'))"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=_environment(), capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert "ZeroDivisionError" in done.stdout
 
 
 SECRET = "p@ss: wörd/\"1'<&+"
