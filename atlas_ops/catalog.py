@@ -19,6 +19,7 @@ from atlas_ops import bounds, incoming, migration, online, scratch, sqlfile
 from atlas_ops.bounds import Period
 from atlas_ops.database import translate
 from atlas_ops.errors import AtlasError
+from atlas_ops.idtime import Carries
 from atlas_ops.model import (
     Binding,
     Column,
@@ -51,7 +52,6 @@ from atlas_ops.model import (
     Trigger,
     View,
 )
-from atlas_ops.rewrites import Carries
 from atlas_ops.spec import TableSpec, exchanged, extended
 
 OLD_TRANSACTION_S = 5.0  # younger ones end by themselves before anybody reads of them

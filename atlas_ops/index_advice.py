@@ -1,7 +1,8 @@
 """The index that lets a query with ORDER BY the partition key and LIMIT stop as soon as it has enough. Pure.
 
 PostgreSQL reads the partitions of a range in order of their bounds (an ordered Append), where each can give its rows in that order: by an index on
-the columns that the query sets equal, and then the key.
+the columns that the query sets equal, and then the key. A default partition may hold any row: while it is among them, the first row of each is looked
+for (a Merge Append), which is an index descent a partition.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ def _advice(
     return IndexAdvice(
         (*equal, *(each.column for each in ordered)),
         text(create),
-        f"{per} gives the rows in order of {facts.key}: the query stops at its LIMIT, and reads as many partitions as that takes.",
+        f"{per} gives the rows in order of {facts.key}. The query stops at its LIMIT and reads as many partitions as that takes; while a default "
+        "partition is among them, it looks for the first row of each.",
     )
 
 

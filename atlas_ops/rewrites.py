@@ -9,24 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from psycopg import sql as composed
 from sqlglot import exp
 
 from atlas_ops.definition import name, text
+from atlas_ops.idtime import Carries, instant
 from atlas_ops.model import ForeignTime, Relation
 from atlas_ops.predicate import foresee
 from atlas_ops.predicate.condition import conjuncts
 from atlas_ops.predicate.insertion import inserted
 from atlas_ops.predicate.pruning import Condition, Everything, Nothing, Unknown, compares
-from atlas_ops.predicate.reading import Reading, readings
+from atlas_ops.predicate.reading import Reading, readings, stops
 from atlas_ops.predicate.scope import Subject
 from atlas_ops.predicate.statement import Statement, Unreadable, argument, guarded, named, parse
 from atlas_ops.predicate.value import short
-
-Carries = Literal["uuid7", "ulid"]
-"""How an id tells its time: 48 bits of milliseconds ahead in a uuid (v7, or a ULID kept as uuid); the first ten letters of a ULID kept as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +34,15 @@ class RewriteFacts:
     key: str
     key_type: str  # as format_type prints it
     columns: Mapping[str, str]  # every column's type
-    unique: tuple[
-        tuple[str, ...], ...
-    ] = ()  # columns of the primary key and of each unique constraint or whole unique index
+    unique: tuple[tuple[str, ...], ...] = ()  # of the primary key, of each unique constraint and whole unique index
     foreign_keys: tuple[ForeignTime, ...] = ()
     key_not_null: bool = False  # no row lacks the key, or those that do are not in the partitioned table
     time_ordered: Mapping[str, Carries] = field(default_factory=dict)  # columns whose ids carry a time
     tolerance_s: int = 3600  # how far a row's key may be from the time in its id
+    margin_s: int = 0  # how much older a row may be than the row it refers to: clocks differ
+    covered: tuple[str, str] | None = (
+        None  # lower bound of the first partition, upper bound of the last; no gap between
+    )
     table: str = ""  # its bare name
     version: int = 0  # server_version_num
     time_zone: str = ""  # of the application's sessions
@@ -84,9 +84,7 @@ class Rewrite:
     name: str  # a-z, 0-9 and _
     description: str  # what changes, and what the application must do
     sql: str  # a workload's statement
-    bindings: tuple[
-        tuple[str, str], ...
-    ] = ()  # further parameters, each with the SQL that fetches its value on the original
+    bindings: tuple[tuple[str, str], ...] = ()  # further parameters, each with the SQL of its value on the original
     counterexamples: str | None = None  # counts the rows for which it could answer otherwise; None: there can be none
 
 
@@ -187,6 +185,7 @@ def _all(asked: _Asked) -> Iterator[Rewrite]:
         yield from _by_time_of_id(asked)
     if _open_below(condition):
         yield from _by_referenced(asked)
+    yield from _within(asked)
 
 
 def _open_below(condition: Condition) -> bool:
@@ -251,34 +250,64 @@ def _by_referenced(asked: _Asked) -> Iterator[Rewrite]:
 
 
 def _since(asked: _Asked, foreign: ForeignTime, ending: str) -> Iterator[Rewrite]:
-    at, column, time = (
-        text(name(foreign.schema, foreign.table)),
-        _quoted(foreign.referenced),
-        _quoted(foreign.time or ""),
-    )
-    since = (
-        f"coalesce((SELECT referenced.{time} FROM {at} AS referenced "
-        f"WHERE referenced.{column} = {asked.equal[foreign.column]}), '-infinity')"
-    )
-    own, key = f"counted.{_quoted(foreign.column)}", f"counted.{_quoted(asked.facts.key)}"
-    nulls = "" if asked.facts.key_not_null else f" OR {key} IS NULL"
+    facts = asked.facts
+    at, column = text(name(foreign.schema, foreign.table)), f"referenced.{_quoted(foreign.referenced)}"
+    earlier = f" - interval '{facts.margin_s} seconds'" if facts.margin_s else ""
+    begin = f"referenced.{_quoted(foreign.time or '')}{earlier}"
+    value = asked.equal[foreign.column]
+    since = f"coalesce((SELECT {begin} FROM {at} AS referenced WHERE {column} = {value}), '-infinity')"
+    own, key = f"counted.{_quoted(foreign.column)}", f"counted.{_quoted(facts.key)}"
+    nulls = "" if facts.key_not_null else f" OR {key} IS NULL"
     counterexamples = (
-        f"SELECT count(*) FROM {{table}} AS counted LEFT JOIN {at} AS referenced ON referenced.{column} = {own} "
-        f"WHERE {own} IS NOT NULL AND ({key} < referenced.{time}{nulls})"
+        f"SELECT count(*) FROM {{table}} AS counted LEFT JOIN {at} AS referenced ON {column} = {own} "
+        f"WHERE {own} IS NOT NULL AND ({key} < {begin}{nulls})"
     )
-    promise = f"No row may ever be older than {foreign.time} of its row in {foreign.table}."
+    much = f" by more than {facts.margin_s} seconds" if facts.margin_s else ""
+    promise = f"No row may ever be older{much} than {foreign.time} of its row in {foreign.table}."
     written = asked.inserted(f"{asked.key} >= {since}")
     if written is not None:
         described = (
-            f"Looks up {foreign.time} in {foreign.table} and reads from there on. Only the text changes; the role that asks must be allowed to read "
-            f"{foreign.table}. {promise}"
+            f"Looks up {foreign.time} in {foreign.table} and reads from there on. Only the text changes; the role that asks must be allowed to "
+            f"read {foreign.table}. {promise}"
         )
         yield Rewrite(f"bound_by_{ending}", described, written, (), counterexamples)
     parameter = asked.parameter(f"{foreign.table}_{foreign.time}")
     written = asked.inserted(f"{asked.key} >= %({parameter})s")
     if written is not None:
-        described = f"The application sends {foreign.time} of the row in {foreign.table} along, or -infinity where it does not know it. {promise}"
+        sent = f"{foreign.time} of the row in {foreign.table} along{f', {facts.margin_s} seconds earlier' if facts.margin_s else ''}"
+        described = f"The application sends {sent}, or -infinity where it does not know it. {promise}"
         yield Rewrite(f"send_{ending}", described, written, ((parameter, since),), counterexamples)
+
+
+def _within(asked: _Asked) -> Iterator[Rewrite]:
+    """The first rows in order are asked for: they are read partition by partition, unless a default partition may hold any of them."""
+    facts = asked.facts
+    if facts.covered is None or not stops(asked.reading, facts.key):
+        return
+    known = [compare.operator[0] for compare in compares(asked.reading.condition) if compare.known == "plan"]
+    ends = [
+        (asked.parameter(f"{facts.key}_{word}"), operator, f"'{bound}'::{short(facts.key_type)}")
+        for word, operator, bound in zip(("from", "until"), (">=", "<"), facts.covered, strict=True)
+        if operator[0] not in known
+    ]
+    written = (
+        asked.inserted(" AND ".join(f"{asked.key} {operator} %({each})s" for each, operator, _ in ends))
+        if ends
+        else None
+    )
+    if written is None:
+        return
+    key = _quoted(facts.key)
+    lower, upper = (f"'{bound}'" for bound in facts.covered)
+    nulls = "" if facts.key_not_null else f" OR {key} IS NULL"
+    yield Rewrite(
+        "within_partitions",
+        f"The application sends {' and '.join(each for each, _, _ in ends)}: a stretch that holds every row, within {facts.covered[0]} and "
+        f"{facts.covered[1]}, such as until tomorrow. The default partition is left out, so the query stops as soon as it has enough.",
+        written,
+        tuple((each, bound) for each, _, bound in ends),
+        f"SELECT count(*) FROM {{table}} WHERE {key} < {lower} OR {key} >= {upper}{nulls}",
+    )
 
 
 def _by_time_of_id(asked: _Asked) -> Iterator[Rewrite]:
@@ -298,13 +327,16 @@ def _around(asked: _Asked, column: str, kind: Carries, own: bool) -> Iterator[Re
     facts, value = asked.facts, asked.equal[column]
     key = _quoted(facts.key)
     lowest, highest = (
-        _instant(_quoted(column), kind, shift, facts) for shift in (-facts.tolerance_s, facts.tolerance_s)
+        instant(_quoted(column), kind, shift, short(facts.key_type))
+        for shift in (-facts.tolerance_s, facts.tolerance_s)
     )
     outside = f"{key} NOT BETWEEN {lowest} AND {highest}" if own else f"{key} < {lowest}"
     nulls = "" if facts.key_not_null else f" OR {key} IS NULL"
     counterexamples = f"SELECT count(*) FROM {{table}} WHERE {_quoted(column)} IS NOT NULL AND ({outside}{nulls})"
     about = f"{facts.tolerance_s} seconds"
-    lower, upper = (_instant(value, kind, shift, facts) for shift in (-facts.tolerance_s, facts.tolerance_s))
+    lower, upper = (
+        instant(value, kind, shift, short(facts.key_type)) for shift in (-facts.tolerance_s, facts.tolerance_s)
+    )
     bindings: tuple[tuple[str, str], ...] = ()
     sent = "Only the text changes"
     if kind == "ulid":
@@ -323,27 +355,6 @@ def _around(asked: _Asked, column: str, kind: Carries, own: bool) -> Iterator[Re
     yield Rewrite(f"time_of_{_plain(column)}", f"{sent}. {promise}.", written, bindings, counterexamples)
 
 
-_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
-
-def _instant(value: str, kind: Carries, shift_s: int, facts: RewriteFacts) -> str:
-    """The time in an id and so many seconds, as a value of the key's type; immutable, so that the planner knows it."""
-    sign = "-" if shift_s < 0 else "+"
-    if kind == "uuid7":
-        bits = f"('x' || lpad(left(replace(({value})::uuid::text, '-', ''), 12), 16, '0'))::bit(64)::bigint"
-        instant = f"to_timestamp({bits} / 1000.0 {sign} {abs(shift_s)})"
-    else:
-        letter = f"strpos('{_LETTERS}', upper(substr(({value})::text, place, 1))) - 1"
-        instant = f"(SELECT to_timestamp(sum(({letter}) * power(32, 10 - place)) / 1000 {sign} {abs(shift_s)}) FROM generate_series(1, 10) AS place)"
-    match short(facts.key_type):
-        case "timestamptz":
-            return instant
-        case "timestamp":
-            return f"({instant} AT TIME ZONE 'UTC')"
-        case _:
-            return f"({instant} AT TIME ZONE 'UTC')::date"
-
-
 # What the statement says
 
 
@@ -353,7 +364,8 @@ def equal_columns(statement: Statement, reading: Reading, facts: RewriteFacts) -
     for each in conjuncts(argument(reading.block, "where").this):
         if not isinstance(each, exp.EQ):
             continue
-        for column, value in ((each.this, each.expression), (each.expression, each.this)):
+        for one, value in ((each.this, each.expression), (each.expression, each.this)):
+            column = one.unnest()
             if isinstance(column, exp.Column) and _is_own(column, reading, facts) and _is_constant(value):
                 found.setdefault(named(column.this), statement.written(value))
     return found

@@ -26,7 +26,7 @@ from atlas_ops.predicate.pruning import (
     either,
     remaining,
 )
-from atlas_ops.predicate.reading import Reading, is_target, readings
+from atlas_ops.predicate.reading import Reading, is_target, readings, stops
 from atlas_ops.predicate.scope import Subject
 from atlas_ops.predicate.statement import Statement, Unreadable, argument, guarded, named, parse
 from atlas_ops.predicate.value import TIMES, short
@@ -48,6 +48,7 @@ class Foresight:
     upper: tuple[str, ...]  # and at or below these
     because: str  # for a DBA
     rewrite: str = ""  # a condition that follows from the statement's own and does bound the key
+    ordered: bool = False  # it asks for the first rows in order of the key
     conditions: tuple[Condition, ...] = ()  # one a place where the table is read
 
     @property
@@ -74,6 +75,17 @@ class Foresight:
         answers = dict(zip(asked, answer, strict=False))
         found = (_left(each, partitions, answers, planned) for each in self.conditions)
         return len(frozenset().union(*found))
+
+    def stops_early(self, partitions: Sequence[Bound | Period], answer: Sequence[object] = ()) -> bool:
+        """Whether it may stop before it reaches the last of the partitions that remain.
+
+        It may where they are read in order (an ordered Append), which PostgreSQL does not do as long as a default partition is among them.
+        """
+        if not self.ordered:
+            return False
+        answers = dict(zip(self._asked(), answer, strict=False))
+        left = _left(self.conditions[0], partitions, answers, planned=True)
+        return not any(isinstance(each := partitions[place], Bound) and each.is_default for place in left)
 
     def _asked(self) -> list[str]:
         found = (compare.instant for each in self.conditions for compare in compares(each))
@@ -118,7 +130,9 @@ def _foresight(statement: Statement, subject: Subject, found: list[Reading]) -> 
             return Foresight("unknown", "", (), (), "It does not read {table}.")
         return Foresight("routed", "", (), (), routed or f"A new row goes to the partition of its own {subject.key}.")
     whole = found[0].condition if len(found) == 1 else either(each.condition for each in found)
-    told = [_because(whole, subject.key), _moves(found, subject), _early(found, subject, whole), routed]
+    ordered = len(found) == 1 and stops(found[0], subject.key) and _reads(whole) in ("some", "all", "unknown")
+    early = _EARLY.format(key=subject.key) if ordered else ""
+    told = [_because(whole, subject.key), _moves(found, subject), early, routed]
     if len(found) > 1:
         unbounded: list[Condition] = [each.condition for each in found if isinstance(each.condition, Everything)]
         told[0] = f"It reads {{table}} in {len(found)} places. {_because((unbounded or [whole])[0], subject.key)}"
@@ -129,8 +143,14 @@ def _foresight(statement: Statement, subject: Subject, found: list[Reading]) -> 
         _ends(whole, ("<", "<=", "=")),
         " ".join(filter(None, told)),
         whole.rewrite if isinstance(whole, Everything) else "",
+        ordered,
         tuple(each.condition for each in found),
     )
+
+
+_EARLY = (
+    "With ORDER BY {key} and LIMIT it may have enough before it reaches the last one, if no default partition remains."
+)
 
 
 def _left(
@@ -245,19 +265,6 @@ def _later(condition: Condition) -> str:
     if joined:
         return f"; {joined} is known row by row: partitions are skipped only by a nested loop over them"
     return f"; known only when it runs: {late[0].why}"
-
-
-def _early(found: Sequence[Reading], subject: Subject, whole: Condition) -> str:
-    """ORDER BY the key and LIMIT: the partitions are read in order, and the last ones may not be."""
-    block = found[0].block
-    order, limit = block.args.get("order"), block.args.get("limit")
-    if len(found) > 1 or order is None or limit is None or isinstance(whole, Nothing) or _reads(whole) == "one":
-        return ""
-    first = order.expressions[0].this
-    plain = isinstance(first, exp.Column) and named(first.this) == subject.key
-    if not plain or named(first.args.get("table")) not in (*found[0].names, "") or block.args.get("group"):
-        return ""
-    return f"With ORDER BY {subject.key} and LIMIT it may have enough before it reaches the last one."
 
 
 def _moves(found: Sequence[Reading], subject: Subject) -> str:

@@ -61,6 +61,17 @@ def readings(statement: Statement, subject: Subject) -> Iterator[Reading]:
             yield _reading(statement, subject, table)
 
 
+def stops(reading: Reading, key: str) -> bool:
+    """Whether the first rows in order of the key are asked for: ORDER BY and LIMIT."""
+    block = reading.block
+    order, limit = block.args.get("order"), block.args.get("limit")
+    if order is None or limit is None or block.args.get("group") or block.args.get("distinct"):
+        return False
+    first = order.expressions[0].this
+    own = isinstance(first, exp.Column) and named(first.args.get("table")) in (*reading.names, "")
+    return bool(own and named(first.this) == key)
+
+
 def is_target(table: exp.Table) -> bool:
     """Whether rows are inserted into it here."""
     around = above(table)

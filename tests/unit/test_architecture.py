@@ -40,7 +40,7 @@ ROOMS = {
     "parameters": _room("spec thresholds workload yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
-        "archive explain advice comparison queryplan timing predicate rewrites index_advice maintain adopt moving scheduling upkeep "
+        "archive explain advice comparison queryplan timing predicate rewrites idtime index_advice maintain adopt moving scheduling upkeep "
         "health ledger lints policies tables drawing charts query_charts health_charts views incoming registry composite keys traffic scratch "
         "querytext asked statements skeleton regression "
         "vitals look structure wear examination growth alerts announcement metrics health_views told scorecard dashboard trend_charts "

@@ -45,7 +45,7 @@ TOLD: list[tuple[str, tuple[str, str, tuple[str, ...], tuple[str, ...]], str]] =
     (
         "SELECT * FROM {table} WHERE created_at > %(t)s ORDER BY created_at LIMIT 20",
         ("some", "plan", ("%(t)s",), ()),
-        "created_at > %(t)s bounds it from below. With ORDER BY created_at and LIMIT it may have enough before it reaches the last one.",
+        "created_at > %(t)s bounds it from below. With ORDER BY created_at and LIMIT it may have enough before it reaches the last one, if no default partition remains.",
     ),
     (
         "SELECT * FROM {table} AS m WHERE m.created_at >= %(t)s AND m.created_at < %(u)s",
@@ -235,7 +235,7 @@ TOLD: list[tuple[str, tuple[str, str, tuple[str, ...], tuple[str, ...]], str]] =
     (
         "SELECT * FROM {table} WHERE (created_at, id) < (%(t)s, %(n)s) ORDER BY created_at DESC, id DESC LIMIT 50",
         ("all", "", (), ()),
-        "created_at is compared as part of a row, which no partition bound can match. created_at <= %(t)s follows from it, and would bound created_at. With ORDER BY created_at and LIMIT it may have enough before it reaches the last one.",
+        "created_at is compared as part of a row, which no partition bound can match. created_at <= %(t)s follows from it, and would bound created_at. With ORDER BY created_at and LIMIT it may have enough before it reaches the last one, if no default partition remains.",
     ),
     (
         "SELECT * FROM {table} WHERE created_at > %(txt)s",
@@ -405,7 +405,7 @@ TOLD: list[tuple[str, tuple[str, str, tuple[str, ...], tuple[str, ...]], str]] =
     (
         "SELECT m.id FROM {table} AS m, conversations AS c WHERE m.created_at > %(t)s ORDER BY m.created_at LIMIT 5",
         ("some", "plan", ("%(t)s",), ()),
-        "created_at > %(t)s bounds it from below. With ORDER BY created_at and LIMIT it may have enough before it reaches the last one.",
+        "created_at > %(t)s bounds it from below. With ORDER BY created_at and LIMIT it may have enough before it reaches the last one, if no default partition remains.",
     ),
 ]
 
@@ -617,6 +617,19 @@ def test_bounds_without_an_end_and_bounds_that_cannot_be_read() -> None:
     assert seen.partitions(there, [at(1, 1)]) == 2
     assert seen.partitions(there, [Decimal("Infinity")]) == 4
     assert told("SELECT * FROM {table} WHERE created_at = %(t)s").partitions(there, [Decimal("Infinity")]) == 2
+
+
+def test_it_stops_early_where_no_default_partition_remains() -> None:
+    default = parse_bound("DEFAULT")
+    latest = told("SELECT * FROM {table} ORDER BY created_at DESC LIMIT 50")
+    assert (latest.ordered, latest.stops_early(MONTHS), latest.stops_early([*MONTHS, default])) == (True, True, False)
+    since = told("SELECT * FROM {table} WHERE created_at >= %(t)s ORDER BY created_at DESC LIMIT 50")
+    assert (since.stops_early(MONTHS, [at(3)]), since.stops_early([*MONTHS, default], [at(3)])) == (True, False)
+    within = told("SELECT * FROM {table} WHERE created_at >= %(t)s AND created_at < %(u)s ORDER BY created_at LIMIT 50")
+    assert within.stops_early([*MONTHS, default], [at(3), at(9)])
+    assert not within.stops_early([*MONTHS, default], [at(3), datetime(2027, 2, 1, tzinfo=UTC)])
+    assert not told("SELECT * FROM {table} WHERE created_at >= %(t)s LIMIT 50").stops_early(MONTHS, [at(3)])
+    assert not told("SELECT * FROM {table} ORDER BY id LIMIT 50").ordered
 
 
 # Types and versions
