@@ -89,9 +89,9 @@ class Migrated:
 
 
 def _row(conn: psycopg.Connection[Any], sql: str, values: Mapping[str, Any] | None = None) -> Asked:
-    """A row as the server writes it: an infinite timestamp is none of Python's."""
+    """The first row as the server writes it: an infinite timestamp is none of Python's."""
     cursor = conn.execute(sql.encode(), values)
-    assert cursor.rowcount == 1 and cursor.description and cursor.pgresult
+    assert cursor.rowcount >= 1 and cursor.description and cursor.pgresult
     raw = [cursor.pgresult.get_value(0, place) for place in range(len(cursor.description))]
     types = {
         column.name: conn.execute("SELECT format_type(%s::oid, NULL)", (column.type_code,)).fetchone()[0]  # type: ignore[index]
