@@ -784,7 +784,6 @@ def test_a_part_of_a_statement_is_written_as_it_was_meant() -> None:
     with guarded():
         read = parse("SELECT %(a)s::date, '%(a)s' FROM {table} WHERE {table}.x = %(b)s")
         assert read.written(read.tree) == "SELECT CAST(%(a)s AS DATE), '%(a)s' FROM {table} WHERE {table}.x = %(b)s"
-        assert read.names(read.tree) == ("a", "b")
 
 
 def test_nothing_of_the_text_is_told_when_the_parser_warns(capfd: pytest.CaptureFixture[str]) -> None:
