@@ -72,6 +72,21 @@ def stops(reading: Reading, key: str) -> bool:
     return bool(own and named(first.this) == key)
 
 
+def follows_from_where(statement: Statement, subject: Subject, reading: Reading) -> str:
+    """What follows for the bare key from the WHERE of the block itself, and may be put there; empty for nothing.
+
+    What follows from an ON, or from a condition on a sub-select, holds there and not here.
+    """
+    where = argument(reading.block, "where")
+    values = constants(reading.level)
+    here = Scope(
+        statement, subject, reading.level, reading.table, View(reading.names, frozenset({subject.key}))
+    ).place()
+    asked = conjuncts(where.this if where is not None else None)
+    found = both(condition(substituted(each, values), here) for each in asked)
+    return found.rewrite if isinstance(found, Everything) else ""
+
+
 def is_target(table: exp.Table) -> bool:
     """Whether rows are inserted into it here."""
     around = above(table)
