@@ -540,6 +540,11 @@ def at(month: int, day: int = 15) -> datetime:
         ("created_at > ALL (%(ts)s)", [[at(3), None]], 0),
         ("created_at < %(t)s OR created_at > %(u)s", [at(2), at(11)], 4),
         (
+            "created_at = %(t)s AND created_at = %(u)s",
+            [at(3), at(6)],
+            2,
+        ),  # the planner keeps one of them, nobody knows which
+        (
             "created_at > %(t)s AND created_at < %(u)s",
             [at(5), at(5, 2)],
             0,
