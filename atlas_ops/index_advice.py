@@ -50,9 +50,11 @@ class _Ordered:
 
     def sql(self) -> composed.Composable:
         """As CREATE INDEX takes it; PostgreSQL's own place for nulls is left unsaid."""
-        direction = " DESC" if self.descending else ""
-        nulls = "" if self.nulls_first == self.descending else f" NULLS {'FIRST' if self.nulls_first else 'LAST'}"
-        return composed.Identifier(self.column) + composed.SQL(direction + nulls)
+        parts: list[composed.Composable] = [composed.Identifier(self.column)]
+        parts += [composed.SQL("DESC")] if self.descending else []
+        if self.nulls_first != self.descending:
+            parts += [composed.SQL("NULLS FIRST") if self.nulls_first else composed.SQL("NULLS LAST")]
+        return composed.SQL(" ").join(parts)
 
 
 def index_advice(

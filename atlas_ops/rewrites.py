@@ -21,7 +21,7 @@ from atlas_ops.predicate import foresee
 from atlas_ops.predicate.condition import conjuncts
 from atlas_ops.predicate.insertion import inserted
 from atlas_ops.predicate.pruning import Condition, Everything, Nothing, Unknown, compares
-from atlas_ops.predicate.reading import Reading, readings, stops
+from atlas_ops.predicate.reading import Reading, follows_from_where, readings, stops
 from atlas_ops.predicate.scope import Subject
 from atlas_ops.predicate.statement import Statement, Unreadable, argument, guarded, named, parse
 from atlas_ops.predicate.value import short
@@ -179,7 +179,7 @@ def _all(asked: _Asked) -> Iterator[Rewrite]:
     if equal or isinstance(condition, Nothing | Unknown):
         return
     if isinstance(condition, Everything):
-        yield from _follows(asked, condition)
+        yield from _follows(asked)
     yield from _by_key(asked)
     if isinstance(condition, Everything):
         yield from _by_time_of_id(asked)
@@ -194,23 +194,20 @@ def _open_below(condition: Condition) -> bool:
     )
 
 
-def _follows(asked: _Asked, condition: Everything) -> Iterator[Rewrite]:
+def _follows(asked: _Asked) -> Iterator[Rewrite]:
     """A key that is wrapped: what follows for the bare key, beside the condition that is there."""
-    if not condition.rewrite:
+    facts = asked.facts
+    follows = follows_from_where(asked.statement, facts.subject(asked.types), asked.reading)
+    written = asked.inserted(follows) if follows else None
+    if written is None:
         return
-    written = asked.inserted(condition.rewrite)
-    if written is not None:
-        zone = asked.facts.time_zone
-        reading = (
-            f" It is so for sessions with TimeZone {zone}."
-            if zone and short(asked.facts.key_type) == "timestamptz"
-            else ""
-        )
-        yield Rewrite(
-            "bare_key",
-            f"Adds {condition.rewrite}, which follows from the condition that is there. Only the text changes.{reading}",
-            written,
-        )
+    zoned = facts.time_zone and short(facts.key_type) == "timestamptz"
+    sessions = f" It is so for sessions with TimeZone {facts.time_zone}." if zoned else ""
+    yield Rewrite(
+        "bare_key",
+        f"Adds {follows}, which follows from the condition that is there. Only the text changes.{sessions}",
+        written,
+    )
 
 
 def _by_key(asked: _Asked) -> Iterator[Rewrite]:

@@ -18,14 +18,13 @@ from atlas_ops.predicate.pruning import (
     Compare,
     Condition,
     Everything,
-    Known,
     Nothing,
     Operator,
     Unknown,
     both,
     either,
 )
-from atlas_ops.predicate.statement import Statement, named
+from atlas_ops.predicate.statement import Statement
 from atlas_ops.predicate.value import TIMES, UNTYPED, Typing, Value, comparing, function_name, short, value_of
 
 RANGES_PRUNE_FROM = 170_000
@@ -376,11 +375,3 @@ def _open(span: exp.Expression) -> bool:
     if len(ends) == 2:  # noqa: PLR2004 - without the third argument it is '[)'
         return True
     return bool(ends) and isinstance(ends[-1], exp.Literal) and ends[-1].name.endswith(")")
-
-
-def same_column(column: exp.Column) -> tuple[str, str]:
-    """Qualifier and name, as PostgreSQL reads them."""
-    return named(column.args.get("table")), named(column.this)
-
-
-__all__ = ["RANGES_PRUNE_FROM", "Known", "Place", "condition", "conjuncts", "same_column"]

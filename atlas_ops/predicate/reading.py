@@ -72,6 +72,21 @@ def stops(reading: Reading, key: str) -> bool:
     return bool(own and named(first.this) == key)
 
 
+def follows_from_where(statement: Statement, subject: Subject, reading: Reading) -> str:
+    """What follows for the bare key from the WHERE of the block itself, and may be put there; empty for nothing.
+
+    What follows from an ON, or from a condition on a sub-select, holds there and not here.
+    """
+    where = argument(reading.block, "where")
+    values = constants(reading.level)
+    here = Scope(
+        statement, subject, reading.level, reading.table, View(reading.names, frozenset({subject.key}))
+    ).place()
+    asked = conjuncts(where.this if where is not None else None)
+    found = both(condition(substituted(each, values), here) for each in asked)
+    return found.rewrite if isinstance(found, Everything) else ""
+
+
 def is_target(table: exp.Table) -> bool:
     """Whether rows are inserted into it here."""
     around = above(table)
@@ -104,14 +119,15 @@ def _reaching(statement: Statement, subject: Subject, node: exp.Expression, view
         view = replace(view, bare=view.bare and bare)
         if compared:
             yield Compare("=", "(...)", "join", "", why="what USING joins")
+    asked = [(each, strict or view.nullable) for each, strict in bound.conditions]
+    view = replace(view, nullable=view.nullable or bound.nullable)
     scope = Scope(statement, subject, level, node, view)
     owner = level.owner
-    asked = list(bound.conditions)
     if isinstance(owner, exp.Merge):
         asked += [(each, False) for each in _merged(owner, node)]
     elif not is_bracket(owner):
         where = argument(owner, "where")
-        asked += [(each, bound.nullable) for each in conjuncts(where.this if where is not None else None)]
+        asked += [(each, view.nullable) for each in conjuncts(where.this if where is not None else None)]
     yield from _conditions(scope, asked)
     yield from (_outside(each, subject, _OUTER) for each in _conditions(scope, [(on, False) for on in bound.outside]))
     if is_bracket(owner):
@@ -120,7 +136,7 @@ def _reaching(statement: Statement, subject: Subject, node: exp.Expression, view
         seen = replace(view, names=frozenset({alias_of(owner)})) if alias_of(owner) else view
         yield from _reaching(statement, subject, owner, seen)
     elif isinstance(owner, exp.Select):
-        yield from _conditions(scope, [(each, False) for each in _of_groups(owner)])
+        yield from _conditions(scope, [(each, view.nullable) for each in _of_groups(owner)])
         yield from _from_outside(statement, subject, owner, exported(owner, view))
 
 
@@ -167,7 +183,7 @@ def _from_outside(
         inside, around = around, above(around)
     if isinstance(around, exp.Subquery):
         keys = shown.keys(renamed(around))
-        view = View(frozenset({alias_of(around)}), keys)
+        view = View(frozenset({alias_of(around)}), keys, nullable=shown.nullable)
         found = both(_reaching(statement, subject, around, view)) if keys else Everything()
         yield (
             found
@@ -202,7 +218,7 @@ def _into_cte(statement: Statement, subject: Subject, cte: exp.CTE, shown: Expor
         raise Unreadable("a CTE that is NOT MATERIALIZED is read more than once")
     if not keys or any(renamed(read) for read in reads):
         return Everything()
-    view = View(frozenset({alias_of(reads[0]) or named(reads[0].this)}), keys)
+    view = View(frozenset({alias_of(reads[0]) or named(reads[0].this)}), keys, nullable=shown.nullable)
     found = both(_reaching(statement, subject, reads[0], view))
     if len(reads) > 1:
         return _outside(found, subject, "a CTE that is read more than once, and so reads everything first")

@@ -61,11 +61,6 @@ class Statement:
         marks = (found for found in _TOKEN.finditer(self.text) if found["parameter"])
         return next((found.end() for found in marks if found.start() <= token.start < found.end()), token.end + 1)
 
-    def names(self, node: exp.Expression) -> tuple[str, ...]:
-        """The parameters in a part of the tree, each once, in order."""
-        marks = (each.name for each in node.find_all(exp.Placeholder, bfs=False))
-        return tuple(dict.fromkeys(self.parameters[mark] for mark in marks if mark in self.parameters))
-
     def written(self, node: exp.Expression) -> str:
         """A part of the tree as text of a workload."""
         return text_of(node.transform(self._unmasked))

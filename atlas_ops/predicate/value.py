@@ -71,7 +71,7 @@ _NOT_VOLATILE = (
 """Of a function in a CTE it matters no more."""
 
 # name -> (type of the result, volatility); '=' the type of the first argument
-_FUNCTIONS: Mapping[str, tuple[str, When]] = {
+FUNCTIONS: Mapping[str, tuple[str, When]] = {
     "now": ("timestamptz", "run"),
     "current_timestamp": ("timestamptz", "run"),
     "transaction_timestamp": ("timestamptz", "run"),
@@ -290,11 +290,13 @@ def _function(node: exp.Expression, typing: Typing) -> Value:
         return _from(by_format or Value("timestamptz"), arguments)
     if name == "date_trunc":
         return _date_trunc(arguments, typing)
+    if name == "age" and len(arguments) == 1:
+        return _from(Value("interval", "run", "age() counts to the current date"), arguments)
     if name in ("extract", "date_part"):
         return _from(Value("numeric", "run", "extract() follows the session's TimeZone"), arguments)
-    if name not in _FUNCTIONS:
+    if name not in FUNCTIONS:
         return _from(Value("other", "unknown", f"{_called(node)} may be volatile"), arguments)
-    kind, when = _FUNCTIONS[name]
+    kind, when = FUNCTIONS[name]
     if kind == "=":
         kind = _RANGES.get(types[0], _common(arguments)) if types else "other"
     elif kind == "second":

@@ -12,11 +12,15 @@ from atlas_ops.predicate.statement import Unreadable, named
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What of the table is to be seen at some place: under which names, and whether the bare name is its own."""
+    """What of the table is to be seen at some place: under which names, and whether the bare name is its own.
+
+    `nullable`: an outer join further in may have made rows of it that hold nothing.
+    """
 
     names: frozenset[str]
     keys: frozenset[str]
     bare: bool = True
+    nullable: bool = False
 
     def is_key(self, node: exp.Expression) -> bool:
         """Whether an expression is the key's column."""
@@ -38,6 +42,7 @@ class Exported:
     labels: tuple[str, ...] = ()
     starred: frozenset[str] = frozenset()
     open: bool = True
+    nullable: bool = False
 
     def keys(self, renamed_to: tuple[str, ...]) -> frozenset[str]:
         """The key's names outside, where an alias may rename the columns. Raises Unreadable where they cannot be told."""
@@ -68,7 +73,7 @@ def exported(select: exp.Select, view: View) -> Exported:
             starred = view.keys
         label = named(each.args["alias"]) if isinstance(each, exp.Alias) else named(inner.args.get("this"))
         labels.append(label if view.is_key(inner) else "")
-    return Exported(tuple(labels), starred, open=is_open(select, view))
+    return Exported(tuple(labels), starred, is_open(select, view), view.nullable)
 
 
 def is_open(select: exp.Select, view: View | None) -> bool:

@@ -331,3 +331,16 @@ SELECT * FROM other c RIGHT JOIN {table} e USING (at) WHERE at > %(t)s
 SELECT * FROM {table} e FULL JOIN other c USING (at) WHERE at > %(t)s
 SELECT * FROM {table} e FULL JOIN other c USING (at) WHERE e.at > %(t)s
 SELECT * FROM {table} e LEFT JOIN other c USING (at) WHERE at > %(t)s
+SELECT * FROM other c JOIN (other d LEFT JOIN {table} e ON e.part = d.id) ON d.id = c.id WHERE e.at > %(t)s OR e.at IS NULL
+SELECT * FROM other c JOIN (other d LEFT JOIN {table} e ON e.part = d.id) ON d.id = c.id WHERE e.at > %(t)s
+SELECT * FROM other c JOIN (other d LEFT JOIN {table} e ON e.part = d.id) ON d.id = c.id AND (e.at > %(t)s OR e.at IS NULL)
+SELECT * FROM (SELECT e.at FROM other c LEFT JOIN {table} e ON e.part = c.id) s WHERE s.at > %(t)s OR s.at IS NULL
+SELECT * FROM (SELECT e.at FROM other c LEFT JOIN {table} e ON e.part = c.id) s WHERE s.at > %(t)s
+SELECT * FROM (SELECT e.at FROM other c LEFT JOIN {table} e ON e.part = c.id) s LEFT JOIN other d ON d.at = s.at WHERE s.at > %(t)s OR s.at IS NULL
+WITH x AS (SELECT e.at FROM other c LEFT JOIN {table} e ON e.part = c.id) SELECT * FROM x WHERE x.at IS NULL OR x.at > %(t)s
+SELECT e.at FROM other c LEFT JOIN {table} e ON e.part = c.id GROUP BY e.at HAVING e.at > %(t)s OR e.at IS NULL
+SELECT e.at FROM other c LEFT JOIN {table} e ON e.part = c.id GROUP BY e.at HAVING e.at > %(t)s
+SELECT * FROM other c LEFT JOIN {table} e ON e.part = c.id AND (e.at > %(t)s OR e.at IS NULL)
+SELECT * FROM (SELECT at FROM {table} UNION (SELECT since FROM other LIMIT 3)) s WHERE at > %(t)s
+SELECT * FROM (SELECT at FROM {table} UNION ALL (SELECT since FROM other LIMIT 3)) s WHERE at > %(t)s
+SELECT * FROM (SELECT at FROM {table} INTERSECT SELECT since FROM other OFFSET 1) s WHERE at > %(t)s

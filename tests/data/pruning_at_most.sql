@@ -19,3 +19,10 @@ SELECT * FROM {table} WHERE CASE WHEN %(n)s = 5 THEN at >= %(t)s ELSE true END
 SELECT * FROM {table} WHERE at >= %(t)s LIMIT 0
 SELECT * FROM (SELECT at FROM {table} UNION ALL SELECT at FROM {table} LIMIT 3) j WHERE j.at > %(t)s
 SELECT * FROM other c LEFT JOIN {table} e USING (at) WHERE c.at = %(t)s
+SELECT * FROM {table} WHERE at = '2025-05-01 00:00+00' AND at = %(d)s
+SELECT * FROM {table} WHERE at = '2025-07-01 00:00+00' AND at = date '2025-05-01'
+SELECT * FROM {table} WHERE at = '2025-07-01 00:00+00' AND at = now() - interval '500 days'
+SELECT * FROM {table} WHERE at = '2025-07-01 00:00+00' AND at = (SELECT since FROM other WHERE id = 10)
+SELECT * FROM {table} WHERE at = date '2025-05-01' AND at = now() - interval '500 days'
+SELECT * FROM {table} WHERE at = date '2025-05-01' AND at = (SELECT since FROM other WHERE id = 10)
+SELECT * FROM {table} WHERE at = '2025-07-01 00:00+00' AND at = %(t)s
