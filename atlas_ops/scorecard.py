@@ -64,7 +64,7 @@ def _migrated(records: Sequence[Told], _: datetime) -> Answer:
         return State.REFUTED, record.headline, record
     if record.verdict == PLANNED:
         return _open(record.headline, record)
-    ran = f", in {duration(record.seconds)}" if record.seconds else ""
+    ran = f" It took {duration(record.seconds)}." if record.seconds else ""
     return State.TICKED, f"{record.headline}{ran}", record
 
 
@@ -158,8 +158,8 @@ def _faster(records: Sequence[Told], _: datetime) -> Answer:
     left = _left(queries)
     if left is None:
         return _open("No query was measured on both tables.", record)
-    less = f"{abs(1 - left) * 100:.0f} % {'less' if left <= 1 else 'more'} time"
-    told = f"{less} over all; {count(len(kept))} of {count(len(queries))} queries take at least 40 % less, {count(slower)} are slower."
+    promised = f"{left:.2f} times as long over all, where at most {PROMISED:.2f} was promised"
+    told = f"{promised}; {count(len(kept))} of {count(len(queries))} queries take at least 40 % less, {count(slower)} are slower."
     return (State.TICKED if left <= PROMISED else State.REFUTED), told, record
 
 

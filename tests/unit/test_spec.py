@@ -618,6 +618,7 @@ def test_the_three_files_differ_in_their_numbers_and_places_only() -> None:
             "lock_timeout": "1s",
             "statement_timeout": "1h",
             "archive_to": None,
+            "alerts": None,
         }
         return [replace(table, **numbers) for table in load(path).tables]  # type: ignore[arg-type]
 
