@@ -83,7 +83,10 @@ WORDS = {
     "key_log_age": ("The copy is behind, and the next exchange has to wait for the drain.", "See whether the schedule of atlas-ops drain runs."),
     "capture": ("There is no way back, or forward: what was written since is in no log.", "10 Roll back with how = \"abandon\", then 02 anew."),
     "archive_lag": ("Old rows cost disk, backups and every statement that is not pruned.", "08 Plan archive; or raise keep."),
-    "unproven_archives": ("Nobody knows whether it can be restored: it must not be dropped.", "08 Plan archive proves it; or attach it again."),
+    "unproven_archives": (
+        "Nobody knows whether it can be restored: it must not be dropped.",
+        "08 Plan archive exports and proves it; or 11 Restore archive attaches it again.",
+    ),
     NOT_READ: ("What could not be read is not known to be well.", "Look again; if it stays, see who holds the lock, or grant the right."),
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from atlas_ops import archive, catalog, migration, online
 from atlas_ops.database import Session, connect, translate
+from atlas_ops.errors import AtlasError
 from atlas_ops.model import Column, Partition, Relation, Snapshot, Table
 from atlas_ops.spec import TableSpec, exchanged
 from atlas_ops.vitals import Care, Clock, Counted, Following, Pulse, Quarantined, Size, Unread, Vitals
@@ -85,9 +86,22 @@ class _Look:
         assert self.spec is not None
         with catalog.reading(self.connection, f"Reading the health of {self.spec.table}"):
             found = self._catalogs(self.spec)
+        found = self._proven(found)
         if found.snapshot is None or not found.snapshot.partitions:
             return self._ended(found)
         return self._ended(self._counted(self._sized(found, found.snapshot), found.snapshot))
+
+    def _proven(self, found: Vitals) -> Vitals:
+        """What the manifest says of the tables that were detached; it is read only where there are any."""
+        if found.snapshot is None or not found.quarantined or found.spec.archive_to is None:
+            return found
+        from atlas_ops import months  # noqa: PLC0415 - fsspec and pyarrow, which a look at a set without an archive has no use for
+
+        try:
+            return replace(found, proven=months.proven(found.spec, found.snapshot.server))
+        except AtlasError as stop:
+            self.unread.append(Unread("the manifest of the archive", f"{stop.what} {stop.why}"))
+            return found
 
     def _ended(self, found: Vitals) -> Vitals:
         return replace(found, unread=tuple(self.unread))

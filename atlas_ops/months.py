@@ -72,6 +72,17 @@ def read(where: Session, spec: TableSpec, snapshot: Snapshot) -> Archive:
     return Archive(where, spec, snapshot, apart, store, store.lines(), tuple(_earlier(spec, snapshot.server)))
 
 
+def proven(spec: TableSpec, server: Server) -> frozenset[str]:
+    """The names of the partitions whose files were restored and compared, and that were not brought back since; none without an archive.
+
+    The manifest alone is read. Raises AtlasError where it cannot be, or is broken.
+    """
+    if spec.archive_to is None:
+        return frozenset()
+    lines = Store(spec.archive_to, exports.place_of(spec, server)).lines()
+    return frozenset(name for name, month in manifest.months(lines).items() if month.proven and month.restored is None)
+
+
 def _earlier(spec: TableSpec, server: Server) -> Iterator[tuple[Store, tuple[Line, ...]]]:
     """What other servers have left in the same place, the one before an upgrade perhaps: it is read, and never written."""
     assert spec.archive_to is not None

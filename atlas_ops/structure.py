@@ -16,7 +16,6 @@ from atlas_ops.partitions import listed, marked, midnight
 from atlas_ops.vitals import Vitals
 
 DAY_S = 86_400.0
-PROVEN = "; proven "  # in the comment of an archived table, once its archive was restored and compared
 
 
 def answers(vitals: Vitals, snapshot: Snapshot, relation: Relation, state: State, as_of: date) -> dict[str, Answer]:
@@ -125,7 +124,7 @@ class _Structure(Look):
         return Answer(len(found), named(found, f"Older than the {self.spec.keep} {self.spec.every}s to keep"), found)
 
     def unproven_archives(self) -> Answer:
-        found = [one.name for one in self.vitals.quarantined if PROVEN not in one.comment]
+        found = [one.name for one in self.vitals.quarantined if one.name not in self.vitals.proven]
         return Answer(len(found), named(found, "Detached, and no archive of it was restored and compared"), found)
 
     # doors

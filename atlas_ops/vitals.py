@@ -107,6 +107,7 @@ class Vitals:
     snapshot: Snapshot | None  # the partitioned table and its partitions without columns; None: nothing could be read
     pulses: tuple[Pulse, ...] = ()
     quarantined: tuple[Quarantined, ...] = ()
+    proven: frozenset[str] = frozenset()  # the names of those whose archive was restored and compared, by its manifest
     sized: bool = False  # sizes are those of the file system; else pages as of the last VACUUM or ANALYZE
     clock: Clock | None = None
     care: Care | None = None  # None: not under care, or the registry could not be read

@@ -13,7 +13,7 @@ import pytest
 from e2e.browser import awaited, requires_chromium
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from atlas_ops import runner
+from atlas_ops import runner, site
 
 pytestmark = [requires_chromium]
 
@@ -87,6 +87,16 @@ def test_the_index_leads_to_the_page(browser, result):
     assert len(seen["images"]) == 1
     assert seen["scripts"] == 0
     browser.value("document.querySelector('tbody a').click()")
+    assert "Shown" in browser.seen("document.querySelectorAll('progress').length")["text"]
+    assert [url for url in browser.requests if not url.startswith(("file:", "data:"))] == []
+
+
+def test_the_site_leads_to_the_record_and_asks_for_nothing(browser, result, tmp_path):
+    browser.open(site.build(result.page.parents[1], tmp_path / "site").as_uri())
+    seen = browser.seen("document.querySelectorAll('section td').length")
+    assert seen["scripts"] == 0 and seen["broken"] == 0
+    assert "shown" in seen["text"] and "Data migrated correctly (counts match)" in seen["text"]
+    browser.value("document.querySelector('section td a').click()")
     assert "Shown" in browser.seen("document.querySelectorAll('progress').length")["text"]
     assert [url for url in browser.requests if not url.startswith(("file:", "data:"))] == []
 
