@@ -7,7 +7,7 @@ notebook and a hand at psql all do the same. `missing` says here what `atlas_ops
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from psycopg import sql
 
@@ -34,6 +34,7 @@ ANALYZE_SHARE = 0.1
 ANALYZE_AGE = timedelta(days=30)
 
 _NAMED = 5  # periods in one sentence
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 # -- what is missing
@@ -58,14 +59,24 @@ def wanted(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Iterator[Period]
 
 def missing(spec: TableSpec, snapshot: Snapshot, upkeep: Upkeep, as_of: date) -> tuple[Period, ...]:
     """Periods that should have a partition and that no partition reaches into; those of archived tables aside."""
-    ranges = [bound for _, bound in attached(snapshot) if bound.readable and not bound.is_default]
     naming = partitions.naming(spec, snapshot)
-    return tuple(
-        period
-        for period in wanted(spec, snapshot, as_of)
-        if not bounds.overlaps([*ranges, Bound(period.lower, period.upper, is_default=False, text="")])
-        and not archived(upkeep, naming.schema, naming.called(spec, period))
+    gone = {(one.schema, one.name) for one in upkeep.taken if (one.comment or "").startswith(ARCHIVED_MARK)}
+    free = _free(wanted(spec, snapshot, as_of), [bound for _, bound in attached(snapshot)])
+    return tuple(period for period in free if not gone or (naming.schema, naming.called(spec, period)) not in gone)
+
+
+def _free(periods: Iterable[Period], ranges: Iterable[Bound]) -> Iterator[Period]:
+    """Those of ascending periods that no range reaches into. Ranges of one partitioned table never overlap."""
+    ahead = sorted(
+        (bound for bound in ranges if bound.readable and not bound.is_default),
+        key=lambda bound: bound.lower or _EARLIEST,
+        reverse=True,
     )
+    for period in periods:
+        while ahead and ahead[-1].upper is not None and ahead[-1].upper <= period.lower:
+            ahead.pop()
+        if not ahead or (ahead[-1].lower is not None and ahead[-1].lower >= period.upper):
+            yield period
 
 
 def archived(upkeep: Upkeep, schema: str, called: str) -> bool:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas_ops import maintain, moving, partitions, scheduling
@@ -111,6 +111,7 @@ def test_gaps_are_missing_whatever_the_day_but_not_those_that_keep_gave_away() -
     assert labels(maintain.missing(spec(keep=24), torn, Upkeep(CARE), AS_OF)) == ["2027-01"]
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(list(Every)),
     st.dates(date(1, 1, 1), date(9999, 12, 31)),
