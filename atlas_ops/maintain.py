@@ -287,7 +287,7 @@ def _make(spec: TableSpec, snapshot: Snapshot, relation: Relation, period: Perio
         sql.Literal(relation.table.name),
         sql.Literal(bounds.literal(period.lower, "timestamptz")),
     )
-    lock, on = locks(snapshot, relation)
+    lock, on = locks(snapshot, relation, begun=period.lower <= snapshot.server.now)
     return Step(
         name=f"make {plainly(schema, called)}",
         statements=(text(create),),
@@ -302,8 +302,11 @@ def _make(spec: TableSpec, snapshot: Snapshot, relation: Relation, period: Perio
     )
 
 
-def locks(snapshot: Snapshot, relation: Relation, *, again: bool = False) -> tuple[str, str]:
-    """The strongest lock of an ATTACH and what it is on, in words. `again`: with a DETACH before it."""
+def locks(snapshot: Snapshot, relation: Relation, *, begun: bool, again: bool = False) -> tuple[str, str]:
+    """The strongest lock of an ATTACH and what it is on, in words.
+
+    `begun`: rows of its time may be on their way, so writers wait before theirs are routed. `again`: with a DETACH before it.
+    """
     default = next((one for one, bound in attached(snapshot) if bound.is_default), None)
     target = plainly(relation.table.schema, relation.table.name)
     referenced = sorted({key.referenced for key in relation.constraints if key.kind == "f" and key.referenced})
@@ -314,7 +317,8 @@ def locks(snapshot: Snapshot, relation: Relation, *, again: bool = False) -> tup
         return "ACCESS EXCLUSIVE", f"{target} and its default partition" + (f", {others}" if others else "")
     if default is None:
         return "SHARE UPDATE EXCLUSIVE", target + shared
-    return "ACCESS EXCLUSIVE", f"{plainly(default.schema, default.name)}; SHARE UPDATE EXCLUSIVE on {target}{shared}"
+    own = "SHARE ROW EXCLUSIVE" if begun else "SHARE UPDATE EXCLUSIVE"
+    return "ACCESS EXCLUSIVE", f"{plainly(default.schema, default.name)}; {own} on {target}{shared}"
 
 
 # -- ANALYZE of the partitioned table

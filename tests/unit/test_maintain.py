@@ -177,6 +177,8 @@ def test_the_plan_ahead_is_one_step_a_month_and_tells_its_locks() -> None:
         step.on
         == "partitions.messages_default; SHARE UPDATE EXCLUSIVE on public.messages_partitioned; SHARE ROW EXCLUSIVE on public.profiles"
     )
+    missed = maintain.plan_ahead(spec(), snapshot(*MONTHS[:-5], DEFAULT), Upkeep(CARE), AS_OF, install=False).steps[0]
+    assert "SHARE ROW EXCLUSIVE on public.messages_partitioned" in missed.on, "a month that has begun"
     without = maintain.plan_ahead(spec(), snapshot(*MONTHS), Upkeep(CARE), date(2027, 1, 5), install=False).steps[0]
     assert without.lock == "SHARE UPDATE EXCLUSIVE"
     for upkeep in (Upkeep(), Upkeep(CARE, elsewhere=True), Upkeep(replace(CARE, ready=False))):

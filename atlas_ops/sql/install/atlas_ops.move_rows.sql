@@ -84,7 +84,7 @@ BEGIN
     EXECUTE format('CREATE TEMPORARY TABLE atlas_ops_moving ON COMMIT DROP AS SELECT %s FROM %s LIMIT 0', columns, rest);
 
     -- from here on others wait
-    PERFORM atlas_ops.take_locks(parent, CASE WHEN begun.partition IS NULL THEN 'SHARE UPDATE EXCLUSIVE' ELSE 'ACCESS EXCLUSIVE' END, care.lock_timeout_ms);
+    PERFORM atlas_ops.take_locks(parent, CASE WHEN begun.partition IS NULL THEN 'SHARE ROW EXCLUSIVE' ELSE 'ACCESS EXCLUSIVE' END, care.lock_timeout_ms);
     PERFORM atlas_ops.refuse_referenced(parent, rest, key, cut, until_edge);
     SET CONSTRAINTS ALL IMMEDIATE;  -- a check that waits for the end would not let the tables be altered
     silenced := atlas_ops.silence_triggers(rest);
