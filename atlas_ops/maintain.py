@@ -302,10 +302,13 @@ def _make(spec: TableSpec, snapshot: Snapshot, relation: Relation, period: Perio
     )
 
 
-def locks(snapshot: Snapshot, relation: Relation, *, begun: bool, again: bool = False) -> tuple[str, str]:
+def locks(
+    snapshot: Snapshot, relation: Relation, *, begun: bool, moved: bool = False, again: bool = False
+) -> tuple[str, str]:
     """The strongest lock of an ATTACH and what it is on, in words.
 
-    `begun`: rows of its time may be on their way, so writers wait before theirs are routed. `again`: with a DETACH before it.
+    `begun`: rows of its time may be on their way, so writers wait before theirs are routed. `moved`: with rows,
+    whose readers wait too. `again`: with a DETACH before it.
     """
     default = next((one for one, bound in attached(snapshot) if bound.is_default), None)
     target = plainly(relation.table.schema, relation.table.name)
@@ -318,6 +321,8 @@ def locks(snapshot: Snapshot, relation: Relation, *, begun: bool, again: bool = 
     if default is None:
         return "SHARE UPDATE EXCLUSIVE", target + shared
     own = "SHARE ROW EXCLUSIVE" if begun else "SHARE UPDATE EXCLUSIVE"
+    if moved:
+        return "ACCESS EXCLUSIVE", f"{target} and its default partition{shared}"
     return "ACCESS EXCLUSIVE", f"{plainly(default.schema, default.name)}; {own} on {target}{shared}"
 
 
