@@ -63,6 +63,7 @@ class Store:
 
     def __init__(self, url: str, place: str = "") -> None:
         self.where = f"{url.rstrip('/')}/{place}".rstrip("/")
+        self._read: dict[str, bytes] = {}  # the manifest's lines by name: they are written once
         if url.startswith("s3://"):
             self.local, self._fs = None, _object_storage()
             self._root = self.where.removeprefix("s3://")
@@ -117,7 +118,8 @@ class Store:
         """How DuckDB calls a file. Of object storage by this client: DuckDB's own would have to be downloaded."""
         if self.local is not None:
             return str(self.local / name)
-        connection.register_filesystem(self._fs)
+        if not connection.filesystem_is_registered("s3"):
+            connection.register_filesystem(self._fs)
         return f"s3://{self._root}/{name}"
 
     def blocks(self, name: str) -> Iterator[bytes]:
@@ -205,9 +207,10 @@ class Store:
     # -- the manifest
 
     def lines(self) -> tuple[Line, ...]:
-        """The manifest, its chain checked. Raises AtlasError where it is broken."""
+        """The manifest, its chain checked; a line that this object has read is not read again. Raises AtlasError where it is broken."""
         names = [name for name in self.names(manifest.FOLDER) if not name.endswith(PART)]
-        return manifest.chain(((name, b"".join(self.blocks(name))) for name in names), self.where)
+        self._read = {name: self._read.get(name) or b"".join(self.blocks(name)) for name in names}
+        return manifest.chain(self._read.items(), self.where)
 
     def append(self, line: Line, told: Told = _silent) -> None:
         """Add a line. Raises AtlasError where somebody else has added one of that number meanwhile."""
