@@ -7,7 +7,7 @@ notebook and a hand at psql all do the same. `missing` says here what `atlas_ops
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from psycopg import sql
 
@@ -34,6 +34,7 @@ ANALYZE_SHARE = 0.1
 ANALYZE_AGE = timedelta(days=30)
 
 _NAMED = 5  # periods in one sentence
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 # -- what is missing
@@ -58,14 +59,24 @@ def wanted(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Iterator[Period]
 
 def missing(spec: TableSpec, snapshot: Snapshot, upkeep: Upkeep, as_of: date) -> tuple[Period, ...]:
     """Periods that should have a partition and that no partition reaches into; those of archived tables aside."""
-    ranges = [bound for _, bound in attached(snapshot) if bound.readable and not bound.is_default]
     naming = partitions.naming(spec, snapshot)
-    return tuple(
-        period
-        for period in wanted(spec, snapshot, as_of)
-        if not bounds.overlaps([*ranges, Bound(period.lower, period.upper, is_default=False, text="")])
-        and not archived(upkeep, naming.schema, naming.called(spec, period))
+    gone = {(one.schema, one.name) for one in upkeep.taken if (one.comment or "").startswith(ARCHIVED_MARK)}
+    free = _free(wanted(spec, snapshot, as_of), [bound for _, bound in attached(snapshot)])
+    return tuple(period for period in free if not gone or (naming.schema, naming.called(spec, period)) not in gone)
+
+
+def _free(periods: Iterable[Period], ranges: Iterable[Bound]) -> Iterator[Period]:
+    """Those of ascending periods that no range reaches into. Ranges of one partitioned table never overlap."""
+    ahead = sorted(
+        (bound for bound in ranges if bound.readable and not bound.is_default),
+        key=lambda bound: bound.lower or _EARLIEST,
+        reverse=True,
     )
+    for period in periods:
+        while ahead and ahead[-1].upper is not None and ahead[-1].upper <= period.lower:
+            ahead.pop()
+        if not ahead or (ahead[-1].lower is not None and ahead[-1].lower >= period.upper):
+            yield period
 
 
 def archived(upkeep: Upkeep, schema: str, called: str) -> bool:
@@ -276,7 +287,7 @@ def _make(spec: TableSpec, snapshot: Snapshot, relation: Relation, period: Perio
         sql.Literal(relation.table.name),
         sql.Literal(bounds.literal(period.lower, "timestamptz")),
     )
-    lock, on = locks(snapshot, relation)
+    lock, on = locks(snapshot, relation, begun=period.lower <= snapshot.server.now)
     return Step(
         name=f"make {plainly(schema, called)}",
         statements=(text(create),),
@@ -291,8 +302,14 @@ def _make(spec: TableSpec, snapshot: Snapshot, relation: Relation, period: Perio
     )
 
 
-def locks(snapshot: Snapshot, relation: Relation, *, again: bool = False) -> tuple[str, str]:
-    """The strongest lock of an ATTACH and what it is on, in words. `again`: with a DETACH before it."""
+def locks(
+    snapshot: Snapshot, relation: Relation, *, begun: bool, moved: bool = False, again: bool = False
+) -> tuple[str, str]:
+    """The strongest lock of an ATTACH and what it is on, in words.
+
+    `begun`: rows of its time may be on their way, so writers wait before theirs are routed. `moved`: with rows,
+    whose readers wait too. `again`: with a DETACH before it.
+    """
     default = next((one for one, bound in attached(snapshot) if bound.is_default), None)
     target = plainly(relation.table.schema, relation.table.name)
     referenced = sorted({key.referenced for key in relation.constraints if key.kind == "f" and key.referenced})
@@ -303,7 +320,10 @@ def locks(snapshot: Snapshot, relation: Relation, *, again: bool = False) -> tup
         return "ACCESS EXCLUSIVE", f"{target} and its default partition" + (f", {others}" if others else "")
     if default is None:
         return "SHARE UPDATE EXCLUSIVE", target + shared
-    return "ACCESS EXCLUSIVE", f"{plainly(default.schema, default.name)}; SHARE UPDATE EXCLUSIVE on {target}{shared}"
+    own = "SHARE ROW EXCLUSIVE" if begun else "SHARE UPDATE EXCLUSIVE"
+    if moved:
+        return "ACCESS EXCLUSIVE", f"{target} and its default partition{shared}"
+    return "ACCESS EXCLUSIVE", f"{plainly(default.schema, default.name)}; {own} on {target}{shared}"
 
 
 # -- ANALYZE of the partitioned table

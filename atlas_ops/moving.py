@@ -183,7 +183,7 @@ def _move(spec: TableSpec, snapshot: Snapshot, relation: Relation, period: Perio
         sql.Literal(most),
     )
     once = not most or number <= most
-    lock, on = maintain.locks(snapshot, relation, again=not once)
+    lock, on = maintain.locks(snapshot, relation, begun=True, moved=True, again=not once)
     each = (
         "In one transaction."
         if once

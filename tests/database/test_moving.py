@@ -244,7 +244,7 @@ def test_a_move_that_is_killed_goes_on_where_it_was_and_nothing_is_half_done(not
         made = planned(note, ops, ops.spec(), 150)
         if not made.steps:
             break
-        killer = Killer(note.superuser_conninfo, dice.uniform(0, 0.15))
+        killer = Killer(note.superuser_conninfo, dice.uniform(0, 0.03))
         if number < 12:
             killer.start()
         try:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atlas_ops import maintain, moving, partitions, scheduling
@@ -111,6 +111,7 @@ def test_gaps_are_missing_whatever_the_day_but_not_those_that_keep_gave_away() -
     assert labels(maintain.missing(spec(keep=24), torn, Upkeep(CARE), AS_OF)) == ["2027-01"]
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(list(Every)),
     st.dates(date(1, 1, 1), date(9999, 12, 31)),
@@ -176,6 +177,8 @@ def test_the_plan_ahead_is_one_step_a_month_and_tells_its_locks() -> None:
         step.on
         == "partitions.messages_default; SHARE UPDATE EXCLUSIVE on public.messages_partitioned; SHARE ROW EXCLUSIVE on public.profiles"
     )
+    missed = maintain.plan_ahead(spec(), snapshot(*MONTHS[:-5], DEFAULT), Upkeep(CARE), AS_OF, install=False).steps[0]
+    assert "SHARE ROW EXCLUSIVE on public.messages_partitioned" in missed.on, "a month that has begun"
     without = maintain.plan_ahead(spec(), snapshot(*MONTHS), Upkeep(CARE), date(2027, 1, 5), install=False).steps[0]
     assert without.lock == "SHARE UPDATE EXCLUSIVE"
     for upkeep in (Upkeep(), Upkeep(CARE, elsewhere=True), Upkeep(replace(CARE, ready=False))):

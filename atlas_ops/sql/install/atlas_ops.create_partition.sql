@@ -1,5 +1,6 @@
 -- Makes the partition of one period of a table under care, if it is not there: beside the table, then attached, so that the table itself is locked with
--- SHARE UPDATE EXCLUSIVE only, its default partition, which is scanned, with ACCESS EXCLUSIVE. Returns its name; null where it was there already.
+-- SHARE UPDATE EXCLUSIVE only (SHARE ROW EXCLUSIVE for a period that has begun, see take_locks), its default partition, which is scanned, with ACCESS
+-- EXCLUSIVE. Returns its name; null where it was there already.
 -- Raises 55P03 where the locks are not to be had in time, 23514 where the default partition holds rows of the period, 42P07 where the name is taken,
 -- 55000 where another partition reaches into the period.
 CREATE OR REPLACE FUNCTION atlas_ops.create_partition(schema_name text, table_name text, lower_bound timestamptz)
@@ -54,7 +55,8 @@ BEGIN
         END IF;
     END IF;
     PERFORM atlas_ops.make_closed_table(parent, fresh, care.storage_parameters);
-    PERFORM atlas_ops.take_locks(parent, 'SHARE UPDATE EXCLUSIVE', care.lock_timeout_ms);
+    PERFORM atlas_ops.take_locks(parent, CASE WHEN rest IS NULL OR from_edge > pg_catalog.now() THEN 'SHARE UPDATE EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END,
+                                 care.lock_timeout_ms);
     BEGIN
         PERFORM atlas_ops.attach_partition(parent, fresh, from_edge::text, to_edge::text);
     EXCEPTION WHEN check_violation THEN

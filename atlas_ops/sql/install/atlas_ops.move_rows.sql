@@ -83,8 +83,12 @@ BEGIN
     FROM pg_catalog.pg_attribute a WHERE a.attrelid = parent AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
     EXECUTE format('CREATE TEMPORARY TABLE atlas_ops_moving ON COMMIT DROP AS SELECT %s FROM %s LIMIT 0', columns, rest);
 
-    -- from here on others wait
-    PERFORM atlas_ops.take_locks(parent, CASE WHEN begun.partition IS NULL THEN 'SHARE UPDATE EXCLUSIVE' ELSE 'ACCESS EXCLUSIVE' END, care.lock_timeout_ms);
+    -- From here on others wait, readers too, and at the table itself: one who waits at the default partition has read already which partitions there are,
+    -- and would look for the rows where they are no more.
+    PERFORM pg_catalog.set_config('lock_timeout', care.lock_timeout_ms || 'ms', true),
+            pg_catalog.set_config('atlas_ops.locks_until', (pg_catalog.clock_timestamp() + care.lock_timeout_ms * interval '1 millisecond')::text, true);
+    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', parent);
+    PERFORM atlas_ops.take_locks(parent, CASE WHEN begun.partition IS NULL THEN 'SHARE ROW EXCLUSIVE' ELSE 'ACCESS EXCLUSIVE' END, care.lock_timeout_ms);
     PERFORM atlas_ops.refuse_referenced(parent, rest, key, cut, until_edge);
     SET CONSTRAINTS ALL IMMEDIATE;  -- a check that waits for the end would not let the tables be altered
     silenced := atlas_ops.silence_triggers(rest);

@@ -1,7 +1,9 @@
 -- Takes the locks that ATTACH (or a DETACH before it) will need, weak ones first, all of them within so many milliseconds together: whoever waits behind the
 -- first of them waits no longer than that and the work itself. In a transaction that holds some already, time goes on counting from there; once it is
 -- over, a lock that is not free is given up at once (55P03), and so is one that is free if somebody waits for this transaction.
--- mode: SHARE UPDATE EXCLUSIVE to attach, ACCESS EXCLUSIVE to detach and attach again.
+-- mode: SHARE UPDATE EXCLUSIVE to attach where no row of the partition's time can be on its way; SHARE ROW EXCLUSIVE where one can: an INSERT that has
+-- been routed to the default partition, and waits there while another is attached, would fail (23514), so it must wait before it is routed; ACCESS
+-- EXCLUSIVE to detach and attach again.
 CREATE OR REPLACE FUNCTION atlas_ops.take_locks(parent regclass, mode text, within_ms integer)
 RETURNS void LANGUAGE plpgsql SECURITY INVOKER SET search_path = '' SET "TimeZone" = 'UTC' SET "DateStyle" = 'ISO, YMD' AS $$
 DECLARE
