@@ -21,8 +21,9 @@ from atlas_ops.model import Partition, Relation, Snapshot
 from atlas_ops.partitions import attached, listed, partitioned_table, qualified, role_names, rows_of
 from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.report import Check, Severity
-from atlas_ops.spec import TableSpec, stretch
+from atlas_ops.spec import TableSpec
 from atlas_ops.tables import Column, Table, count, size
+from atlas_ops.written import stretch
 
 STAGE = "plan_archive"
 

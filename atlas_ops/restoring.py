@@ -20,7 +20,7 @@ from atlas_ops.progress import Says, silent
 from atlas_ops.report import Check
 from atlas_ops.report import Line as Done
 from atlas_ops.restore import Back, Place
-from atlas_ops.spec import qualified
+from atlas_ops.written import qualified
 
 
 @dataclass(frozen=True, slots=True)

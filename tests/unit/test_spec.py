@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from atlas_ops import spec
 from atlas_ops.bounds import Every, period_of
 from atlas_ops.errors import AtlasError
-from atlas_ops.spec import KeyFrom, TableSpec, find_specs, load, tables_from
+from atlas_ops.spec import TableSpec, find_specs, load, tables_from
+from atlas_ops.written import KeyFrom
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "parameters").glob("*.yml"))
