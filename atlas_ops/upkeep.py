@@ -29,7 +29,7 @@ class Care:
     made: str | None  # the partition that was made last, when and by which application_name
     made_at: datetime | None
     made_by: str | None
-    whole_at: datetime | None  # when the function last left everything there, and who had called it
+    whole_at: datetime | None  # when everything was last found there, by the function or by 07, and who had called it
     whole_by: str | None
 
 
