@@ -71,6 +71,7 @@ class Upkeep:
 
     care: Care | None = None
     elsewhere: bool = False  # pg_partman has it in its part_config
+    unreadable: tuple[str, ...] = ()  # schemas with a part_config that this role may not read: it may have it
     waiting: tuple[Waiting, ...] = ()
     analyzed_at: datetime | None = None  # the partitioned table itself
     taken: tuple[Taken, ...] = ()  # relations that have the names of partitions to be made
