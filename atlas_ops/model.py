@@ -525,3 +525,4 @@ class Snapshot:
     online: OnlineCopy | None = None  # its copy is, or was, kept in step
     ready: bool = False  # its rows are all copied: create_future_partitions() takes care of it
     cared_for: bool = False  # whoever made the set, create_future_partitions() takes care of it
+    keeps_keys: bool = False  # a registry of its keys stands in for it: foreign keys of other tables refer to that

@@ -49,7 +49,7 @@ ROOMS = {
     ),
     "reading and writing": _room(
         "database catalog care health_catalog compare sample measure bindings alternatives "
-        "throttle exchange execute rehearsal record shelf delivery plan_pages progress magic demo embedded tracked "
+        "throttle exchange runlock execute rehearsal record shelf delivery plan_pages progress magic demo embedded tracked "
         "store programs export feeds months restoring inplace archive_timing",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
