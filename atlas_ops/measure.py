@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -34,6 +33,10 @@ LONGEST_S = 60.0
 """A query that takes longer than this for its pairs is judged by those it had, five at least."""
 FEWEST_PAIRS = 5
 LOOKS = 2
+NO_PLAN = (
+    "the server's EXPLAIN (FORMAT JSON) is no JSON, so there is no plan to read: the statement ran and was rolled back. Ask the same in another way "
+    "as sql_partitioned (MERGE as INSERT ... ON CONFLICT, or as UPDATE), or leave it out of the workload."
+)
 SERIALIZES = 170000  # EXPLAIN (SERIALIZE): the rows are turned into text, as they are for the application
 
 
@@ -272,6 +275,9 @@ class _Asked:
         except psycopg.Error as error:
             self.question = failure_of(error, self.connection, question.query)
             return None
+        except ValueError:
+            self.question = Failure(NO_PLAN)
+            return None
         return found
 
     def run(self, number: int) -> None:
@@ -357,13 +363,13 @@ def _explained(
     options += ["SERIALIZE TEXT"] if connection.info.server_version >= SERIALIZES and not question.query.writes else []
     explain, values = f"EXPLAIN ({', '.join(options)}) ", question.values.rows[number]
     if question.generic:
-        row = connection.execute((explain + _execute(connection, question, values, prepared_as)).encode()).fetchone()
+        cursor = connection.execute((explain + _execute(connection, question, values, prepared_as)).encode())
     else:
         # binary: psycopg then takes the extended protocol, which runs one statement and no second
-        row = connection.execute((explain + question.statement).encode(), values, binary=True).fetchone()
-    assert row is not None
-    document: dict[str, Any] = row[0][0]
-    return document
+        cursor = connection.execute((explain + question.statement).encode(), values, binary=True)
+    told = cursor.pgresult.get_value(0, 0) if cursor.pgresult else None
+    assert told is not None
+    return queryplan.read(told.decode())
 
 
 def _execute(

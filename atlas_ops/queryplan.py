@@ -22,6 +22,23 @@ Document = Mapping[str, Any]
 """What EXPLAIN (FORMAT JSON) returns for one statement: "Plan", "Planning Time", "Triggers" and so on."""
 
 
+# Reading
+
+
+_COUNTS = r",\s*".join(rf'"Tuples {done}": \d+' for done in ("Inserted", "Updated", "Deleted", "Skipped"))
+_OF_MERGE = re.compile(rf"\}},\s*({_COUNTS})\s*\]")
+"""Where PostgreSQL 15 to 18 print what a MERGE did that has several target tables: into the list of the tables, which is no JSON."""
+
+
+def read(text: str) -> Document:
+    """The plan that EXPLAIN (FORMAT JSON) printed. Raises ValueError where it is none.
+
+    A quote inside of a string is escaped, so what is put right here is never text of the query's.
+    """
+    document: Document = json.loads(_OF_MERGE.sub(r"}], \1", text))[0]
+    return document
+
+
 # Masking
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
@@ -12,7 +13,19 @@ from typing import Any
 import psycopg
 import pytest
 
-from atlas_ops import advice, alternatives, catalog, database, execute, explain, measure, migration, workload
+from atlas_ops import (
+    advice,
+    alternatives,
+    catalog,
+    comparison,
+    database,
+    execute,
+    explain,
+    measure,
+    migration,
+    queryplan,
+    workload,
+)
 from atlas_ops.comparison import QueryResult
 from atlas_ops.errors import AtlasError
 from atlas_ops.spec import TableSpec, tables_from
@@ -387,6 +400,24 @@ def test_a_query_that_writes_must_say_so(migrated: Migrated) -> None:
     assert (result.original.failure.sqlstate, result.partitioned.failure) == ("25006", result.original.failure)
 
 
+def test_merge_is_measured_though_its_plan_is_printed_as_no_json(migrated: Migrated) -> None:
+    """PostgreSQL 15 to 18 print the counts of a MERGE with several target tables into the list of those tables."""
+    merge = (
+        "MERGE INTO {table} AS m USING (SELECT %(id)s AS id, %(at)s AS at) AS sent ON m.id = sent.id AND m.created_at = sent.at "
+        "WHEN MATCHED THEN UPDATE SET content = 'sent again, rolled back' "
+        "WHEN NOT MATCHED THEN INSERT (id, role, content, created_at) VALUES (sent.id, 'user', 'x', sent.at)"
+    )
+    by_id = merge.replace(" AND m.created_at = sent.at", "")
+    bindings = "SELECT id, created_at AS at FROM {table} WHERE isfinite(created_at) ORDER BY id LIMIT 2"
+    [all_read, pruned] = [migrated.ask(sql, writes=True, bindings=bindings) for sql in (by_id, merge)]
+    for result in (all_read, pruned):
+        assert (result.original.failure, result.partitioned.failure) == (None, None)
+        assert result.same_rows is True
+    assert all_read.partitioned.figures and pruned.partitioned.figures
+    assert (all_read.partitioned.figures.touched, pruned.partitioned.figures.touched) == (partitions(migrated), 1)
+    assert migrated.value("SELECT count(*) FROM messages_partitioned WHERE content = 'sent again, rolled back'") == 0
+
+
 # failures are lines
 
 
@@ -424,6 +455,20 @@ def test_a_failure_is_told_in_our_words(migrated: Migrated, keys: dict[str, Any]
         assert failure.sqlstate == state
         assert what in failure.what
     assert "last week" not in repr(result)
+
+
+def test_a_plan_that_is_no_json_is_a_failure_with_a_cure(migrated: Migrated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a server prints wrong in another place than the one that is known: here the known one, unmended."""
+    monkeypatch.setattr(queryplan, "_OF_MERGE", re.compile("(never)"))
+    result = migrated.ask(
+        "MERGE INTO {table} AS m USING (VALUES (1)) AS sent (n) ON m.content = 'of nobody' WHEN MATCHED THEN DELETE",
+        writes=True,
+    )
+    assert result.original.figures is not None
+    assert result.partitioned.failure == comparison.Failure(measure.NO_PLAN)
+    assert "On the partitioned table: the server's EXPLAIN (FORMAT JSON) is no JSON" in advice.why(result)
+    assert "sql_partitioned" in advice.what_to_do(result)
+    assert migrated.ask("SELECT count(*) FROM {table}").verdict != "failed", "the connection goes on"
 
 
 def test_a_query_that_runs_away_is_ended_and_the_next_is_measured(migrated: Migrated) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -87,6 +88,35 @@ def test_a_plan_keeps_its_names_and_figures_and_nothing_else() -> None:
         ["(a + …)"],
     ]
     assert plan["Plan"]["Index Cond"] == "(n = 5)"
+
+
+# reading
+
+
+def test_a_merge_of_several_tables_is_read_though_it_is_no_json() -> None:
+    """As PostgreSQL 15 and 18 print it; the same words inside of a string are left alone."""
+    filtered = json.dumps('}, "Tuples Inserted": 1, "Tuples Updated": 2, "Tuples Deleted": 3, "Tuples Skipped": 4 ]')
+    printed = """[ {"Plan": {"Node Type": "ModifyTable", "Operation": "Merge",
+       "Target Tables": [
+         { "Relation Name": "m1" },
+         { "Relation Name": "m2" },
+         "Tuples Inserted": 0,
+         "Tuples Updated": 1,
+         "Tuples Deleted": 0,
+         "Tuples Skipped": 0
+       ],
+       "Filter": %s, "Plans": [ {"Node Type": "Result"} ] } } ]"""
+    plan = queryplan.read(printed % filtered)["Plan"]
+    assert plan["Target Tables"] == [{"Relation Name": "m1"}, {"Relation Name": "m2"}]
+    assert (plan["Tuples Inserted"], plan["Tuples Updated"]) == (0, 1)
+    assert plan["Filter"] == json.loads(filtered)
+    assert [below["Node Type"] for below in plan["Plans"]] == ["Result"]
+
+
+@pytest.mark.parametrize("text", ["", "[", '[{"Plan": {"Tuples": [{}, "Others": 1]}}]', "Seq Scan on m"])
+def test_what_is_no_json_is_a_value_error(text: str) -> None:
+    with pytest.raises(json.JSONDecodeError):
+        queryplan.read(text)
 
 
 # figures
