@@ -41,6 +41,11 @@ def _reasons(result: QueryResult) -> Iterator[str]:
     yield from _cost(result, before, after)
     if result.partitioned.unindexed:
         yield f"{_some(result.partitioned.unindexed)} is read row by row: it lacks the index that the others have."
+    if _waits_for_default(result, result.partitioned):
+        yield (
+            f"{result.partitioned.unordered} is the default partition and may hold any row: while it is asked, the partitions cannot be read in"
+            f" order of {result.partition_key} until there are enough."
+        )
     if result.generic:
         yield from _generic(result.generic, after)
 
@@ -116,9 +121,20 @@ def _cures(result: QueryResult) -> Iterator[str]:
         )
     if result.verdict == "slower" and result.index:
         yield f"An index that is read in order and can stop early: {result.index}."
+    if result.verdict != "faster" and _waits_for_default(result, rewrite.side if rewrite else result.partitioned):
+        yield (
+            f"Bound {result.partition_key} at both ends, by as few months as will do: fewer are planned, and one end alone leaves the default"
+            " partition in. Or do without it: out_of_range: extend (or refuse) and default_partition: false; a new row that no partition takes is then"
+            " refused (23514)."
+        )
     against = {each.counterexamples: each.name for each in reversed(result.rewrites) if each.counterexamples}
     for count, rewritten in against.items():
         yield f"{rewritten} is no way: {count:,} rows of the data would be answered otherwise."
+
+
+def _waits_for_default(result: QueryResult, side: Side) -> bool:
+    """Whether the first rows in order of the key are asked for, and the default partition keeps them from being enough."""
+    return bool(side.unordered and result.foreseen and result.foreseen.ordered)
 
 
 def _sorts(side: Side) -> int:

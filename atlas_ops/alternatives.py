@@ -4,23 +4,29 @@ rows of the original that speak against it. No row leaves the server but the val
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import psycopg
 
 from atlas_ops import catalog
 from atlas_ops.bindings import Values, bound, extended, rolled_back
-from atlas_ops.bounds import Bound, Period, parse_bound
+from atlas_ops.bounds import Bound, Period, parse_bound, stretch
 from atlas_ops.comparison import Foreseen
 from atlas_ops.database import Session, connect, identifier
 from atlas_ops.errors import AtlasError
 from atlas_ops.index_advice import index_advice
 from atlas_ops.model import Relation
 from atlas_ops.predicate import Foresight, foresee
+from atlas_ops.predicate.halfopen import UTC
+from atlas_ops.predicate.value import short
 from atlas_ops.rewrites import Rewrite, RewriteFacts, candidates
 from atlas_ops.spec import TableSpec
 from atlas_ops.workload import Query, asks, parameters, statement
+
+Counted = dict[str, int | None]
+"""Rows that speak against a rewrite, by the statement that counts them."""
 
 MOST_TRIED = 4
 """Rewrites of one query: each is measured as often as the query itself."""
@@ -45,7 +51,8 @@ class Alternatives:
     facts: RewriteFacts
     partitioned: Relation | None
     search_path: str
-    _counted: dict[str, int | None] = field(default_factory=dict)
+    default_partition: str = ""  # its name, where there is one
+    _counted: Counted = field(default_factory=dict)
 
     @property
     def original(self) -> str:
@@ -53,8 +60,13 @@ class Alternatives:
         return identifier(*self.spec.original_at)
 
     @classmethod
-    def of(cls, connection: psycopg.Connection, spec: TableSpec, search_path: str) -> Alternatives:
-        """What the catalogs, and a sample of the ids, tell of the original. Raises AtlasError where it cannot be read."""
+    def of(
+        cls, connection: psycopg.Connection, spec: TableSpec, search_path: str, counted: Counted | None = None
+    ) -> Alternatives:
+        """What the catalogs, and a sample of the ids, tell of both tables. Raises AtlasError where the original cannot be read.
+
+        `counted` keeps the counts for the next time.
+        """
         with catalog.reading(connection, f"Reading {spec.table}"):
             original = catalog.relation(connection, *spec.original_at)
             partitioned = catalog.relation(connection, *spec.partitioned_at)
@@ -64,17 +76,24 @@ class Alternatives:
                     why="The queries of the workload are asked of it.",
                     next="Correct the table's name in the specification.",
                 )
+            partitions = catalog.attached(connection, partitioned.table.oid) if partitioned else ()
+            bounds = {each.name: parse_bound(each.bound) for each in partitions}
+            default = next((name for name, each in bounds.items() if each.is_default), "")
             facts = RewriteFacts.of(
                 original,
                 spec.partition_key,
                 catalog.foreign_times(connection, original.table.oid),
                 version=catalog.server(connection).version,
-                # a row without a key is in no partition, and what is set aside is asked for by nobody
-                key_not_null=True,
+                time_zone=_zone(catalog.session_zones(connection)),
+                key_not_null=_key_not_null(spec, original, partitioned),
             )
-            kinds = catalog.id_kinds(connection, original.table, _ids(facts))
-            facts = replace(facts, time_ordered=kinds)
-        return cls(spec, facts, partitioned, search_path)
+            facts = replace(
+                facts,
+                time_ordered=catalog.id_kinds(connection, original.table, _ids(facts)),
+                # without a default partition the rows are read in order as they are asked for
+                covered=_covered(list(bounds.values()), short(facts.key_type)) if default else None,
+            )
+        return cls(spec, facts, partitioned, search_path, default, {} if counted is None else counted)
 
     def foreseen(self, query: Query, types: Mapping[str, str]) -> Foresight:
         """What the text of a query tells of the partition key."""
@@ -115,17 +134,70 @@ class Alternatives:
             yield Alternative(rewrite.name, rewrite.description, rewrite.sql, more, count)
 
     def _against(self, connection: psycopg.Connection, rewrite: Rewrite) -> int | None:
+        """Rows for which the rewrite may answer otherwise, of the table that has more of them; None: they could not be counted.
+
+        Both are searched: the copy, of which it is asked, may hold other keys than the original (null_keys); the original may hold rows that the copy
+        has not been given yet, and a roll back brings it back.
+        """
         if rewrite.counterexamples is None:
             return 0
-        if rewrite.counterexamples not in self._counted:
-            text = statement(rewrite.counterexamples, self.original, {})
+        counts = []
+        for table in self._searched:
+            counts.append(self._count(connection, rewrite.counterexamples, table))
+            if counts[-1]:
+                break  # that is enough to speak against it
+        return None if None in counts else max(each or 0 for each in counts)
+
+    @property
+    def _searched(self) -> tuple[str, ...]:
+        copy = (identifier(*self.spec.partitioned_at),) if self.partitioned else ()
+        # rows without a key that are set aside are in no partition: where one may come without a key, the original's would be taken for it
+        aside = self.spec.null_keys == "set_aside" and not self.facts.key_not_null
+        return copy if copy and aside else (*copy, self.original)
+
+    def _count(self, connection: psycopg.Connection, counterexamples: str, table: str) -> int | None:
+        text = statement(counterexamples, table, {})
+        if text not in self._counted:
             try:
                 with rolled_back(connection, self.search_path):
                     row = connection.execute(text.encode(), {}).fetchone()
-                self._counted[rewrite.counterexamples] = row[0] if row else None
+                self._counted[text] = row[0] if row else None
             except psycopg.errors.QueryCanceled:
-                self._counted[rewrite.counterexamples] = None  # the table is too large for the time there is
-        return self._counted[rewrite.counterexamples]
+                self._counted[text] = None  # the table is too large for the time there is
+        return self._counted[text]
+
+
+def _key_not_null(spec: TableSpec, original: Relation, partitioned: Relation | None) -> bool:
+    """Whether a rewrite need not ask for rows without a key.
+
+    Those that are set aside are in no partition, and refused ones in no copy. One that was given a key has it in the copy alone: whoever read it
+    in the original sends NULL, and a rewritten statement would lose it there, before a cut-over and after a roll back.
+    """
+    after = partitioned.column(spec.partition_key) if partitioned else None
+    if after is not None and not after.not_null:
+        return False
+    before = original.column(spec.partition_key)
+    return spec.null_value is None or (before is not None and before.not_null)
+
+
+def _zone(zones: Collection[str]) -> str:
+    """UTC where all sessions begin with it: then a day is a day. Otherwise nothing is taken for known."""
+    return "UTC" if zones and all(zone.lower() in UTC for zone in zones) else ""
+
+
+def _covered(bounds: Sequence[Bound], key_type: str) -> tuple[str, str] | None:
+    """The stretch that the partitions cover, as values of the key's type."""
+    found = stretch(bounds)
+    if found is None:
+        return None
+    lower, upper = (None if end is None else _written(end, key_type) for end in found)
+    return lower or "-infinity", upper or "infinity"
+
+
+def _written(moment: datetime, key_type: str) -> str:
+    if key_type == "date":
+        return moment.date().isoformat()
+    return moment.replace(tzinfo=None).isoformat(sep=" ") + ("+00" if key_type == "timestamptz" else "")
 
 
 def _ids(facts: RewriteFacts) -> list[str]:

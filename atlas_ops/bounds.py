@@ -236,6 +236,18 @@ def gaps(bounds: Iterable[Bound]) -> list[tuple[datetime, datetime]]:
     return found
 
 
+def stretch(bounds: Sequence[Bound]) -> tuple[datetime | None, datetime | None] | None:
+    """Where the ranges begin and where they end, without a gap between; None is unbounded.
+
+    None altogether where there is a gap, no range at all, or a bound that cannot be read.
+    """
+    ours = [bound for bound in bounds if not bound.is_default]
+    if not ours or not all(bound.readable for bound in ours) or gaps(ours):
+        return None
+    lower, upper = min(begin for begin, _ in _ranges(ours)), max(end for _, end in _ranges(ours))
+    return None if lower == _EARLIEST else lower, None if upper == _LATEST else upper
+
+
 def overlaps(bounds: Iterable[Bound]) -> list[tuple[datetime | None, datetime | None]]:
     """The stretches that more than one range covers; None is unbounded.
 

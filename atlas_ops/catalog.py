@@ -21,6 +21,7 @@ from atlas_ops.database import translate
 from atlas_ops.errors import AtlasError
 from atlas_ops.idtime import Carries
 from atlas_ops.model import (
+    Attached,
     Binding,
     Column,
     Comment,
@@ -44,6 +45,7 @@ from atlas_ops.model import (
     RehearsalPlace,
     Relation,
     Server,
+    SessionZone,
     Snapshot,
     Statistics,
     Table,
@@ -363,6 +365,16 @@ def leaf_indexes(connection: psycopg.Connection, table: str) -> tuple[LeafIndex,
     """The leaf partitions of `table` (qualified and quoted) with their valid indexes; empty where there is none."""
     with reading(connection, f"Reading the partitions of {table}"):
         return rows(connection, "leaf_indexes", LeafIndex, table=table)
+
+
+def attached(connection: psycopg.Connection, oid: int) -> tuple[Attached, ...]:
+    """The partitions of a table that queries read, with their bounds."""
+    return rows(connection, "attached", Attached, oid=oid)
+
+
+def session_zones(connection: psycopg.Connection) -> frozenset[str]:
+    """The time zones that sessions of this database may begin with, unless their client says another."""
+    return frozenset(each.zone for each in rows(connection, "session_zones", SessionZone))
 
 
 def foreign_times(connection: psycopg.Connection, oid: int) -> tuple[ForeignTime, ...]:

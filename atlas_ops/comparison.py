@@ -43,6 +43,7 @@ class Side:
     locks: int = 0  # on the table, its partitions and their indexes, while it runs
     cold: PlanFigures | None = None  # one run on empty shared buffers, where that was asked for and allowed
     unindexed: tuple[str, ...] = ()  # partitions read without an index that most of the others have
+    unordered: str = ""  # the default partition, where the plan sorts or merges because of it
     failure: Failure | None = None
 
 
@@ -60,7 +61,7 @@ class Variant:
 
     @property
     def holds(self) -> bool:
-        """Whether it answers as the original does, as far as the data tells."""
+        """Whether it answers as the query itself does on the partitioned table, as far as the data tells."""
         return self.counterexamples == 0 and self.same_rows is True
 
 

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from atlas_ops import bindings, catalog, queryplan, sqlfile, timing
-from atlas_ops.alternatives import Alternative, Alternatives, search_path
+from atlas_ops.alternatives import Alternative, Alternatives, Counted, search_path
 from atlas_ops.bindings import Values, failure_of
 from atlas_ops.comparison import Failure, QueryResult, Side, Variant
 from atlas_ops.database import Session, connect, identifier
@@ -58,13 +58,20 @@ class _Question:
 
 
 def workload(
-    where: Session, spec: TableSpec, queries: Sequence[Query], pairs: int = LEAST_PAIRS, *, cold: bool = False
+    where: Session,
+    spec: TableSpec,
+    queries: Sequence[Query],
+    pairs: int = LEAST_PAIRS,
+    *,
+    cold: bool = False,
+    counted: Counted | None = None,
 ) -> tuple[QueryResult, ...]:
     """Measure those of `queries` that ask the table of `spec`, on the original and on the partitioned table.
 
     Each way is asked once to warm the cache, then in turn with the others until there are `pairs` (1 to 100) of
     them and the interval is narrow, or 2 s have passed; and once more with its nodes timed. `cold` adds a run of
-    each on empty shared buffers, where the server allows to empty them. A query that fails, or runs over 30 s (or
+    each on empty shared buffers, where the server allows to empty them. `counted` keeps the counts of rows that
+    speak against a rewrite, for the next call. A query that fails, or runs over 30 s (or
     the session's own statement_timeout), is a result with a `failure`. Raises AtlasError where there is no
     partitioned table or the connection is lost.
     """
@@ -79,7 +86,9 @@ def workload(
     with ExitStack() as connections:
         reader = connections.enter_context(connect(where))
         leaves, evictor = _leaves(reader, spec), _evictor(reader) if cold else None
-        bench = _Bench(spec, leaves, reader, reader, evictor, Alternatives.of(reader, spec, search_path(spec)))
+        others = Alternatives.of(reader, spec, search_path(spec), counted)
+        leaves = replace(leaves, default=others.default_partition)
+        bench = _Bench(spec, leaves, reader, reader, evictor, others)
         if any(query.writes for query in asked):
             writer = connections.enter_context(connect(where, write=True))
             # a copy that follows refuses the writes of others; these are rolled back
@@ -165,7 +174,8 @@ class _Bench:
                     each.sql,
                     asked.side(self.spec.partition_key, None),
                     _timing(before, asked),
-                    _same_rows(before, asked),
+                    # of the table that both are asked of: what the copy has otherwise is no fault of the rewrite
+                    _same_rows(before if isinstance(after.question, Failure) else after, asked),
                     each.counterexamples,
                 )
                 for each, asked in others
@@ -316,6 +326,7 @@ class _Asked:
             locks=self.locks,
             cold=cold,
             unindexed=queryplan.unindexed(timed, self.leaves),
+            unordered=queryplan.unordered(timed, self.leaves),
         )
 
     def _figures(self, key: str) -> PlanFigures:

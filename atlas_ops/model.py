@@ -375,6 +375,21 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
+class Attached:
+    """A partition that queries read, and its bound; `sql/catalog/attached.sql`."""
+
+    name: str
+    bound: str  # pg_get_expr of relpartbound
+
+
+@dataclass(frozen=True, slots=True)
+class SessionZone:
+    """A time zone that a session may begin with; `sql/catalog/session_zones.sql`."""
+
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeafIndex:
     """A leaf partition and one of its valid indexes, None where it has none; `sql/catalog/leaf_indexes.sql`."""
 

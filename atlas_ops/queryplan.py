@@ -230,6 +230,7 @@ class Leaves:
     parents: Mapping[str, str] = field(default_factory=dict)  # by index: that of the partitioned table it is part of
     tails: Mapping[str, str] = field(default_factory=dict)  # by index: its definition from USING on
     indexed: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by partition: these definitions
+    default: str = ""  # the name of the default partition, where there is one
 
     @classmethod
     def of(cls, found: Sequence[LeafIndex]) -> Leaves:
@@ -260,6 +261,15 @@ def unindexed(plan: Document, leaves: Leaves) -> tuple[str, ...]:
     whole = {scan["Relation Name"] for scan in scans if scan["Node Type"].endswith("Seq Scan")}
     lacking = sorted(leaf for leaf in whole if usual not in leaves.indexed.get(leaf, ()))
     return tuple(lacking) if times > len(lacking) else ()
+
+
+def unordered(plan: Document, leaves: Leaves) -> str:
+    """The default partition, where the plan sorts or merges it with others: they cannot be read one after the other in order."""
+    together = (
+        node for node in _nodes(plan["Plan"]) if node["Node Type"] in ("Merge Append", "Sort", "Incremental Sort")
+    )
+    read = ({each.get("Relation Name") for each in _nodes(node)} & leaves.names for node in together)
+    return leaves.default if any(leaves.default in found and len(found) > 1 for found in read) else ""
 
 
 def sorts(plan: Document) -> int:

@@ -40,12 +40,10 @@ class RewriteFacts:
     time_ordered: Mapping[str, Carries] = field(default_factory=dict)  # columns whose ids carry a time
     tolerance_s: int = 3600  # how far a row's key may be from the time in its id
     margin_s: int = 0  # how much older a row may be than the row it refers to: clocks differ
-    covered: tuple[str, str] | None = (
-        None  # lower bound of the first partition, upper bound of the last; no gap between
-    )
+    covered: tuple[str, str] | None = None  # by the partitions beside a default one: from, until; no gap between
     table: str = ""  # its bare name
     version: int = 0  # server_version_num
-    time_zone: str = ""  # of the application's sessions
+    time_zone: str = ""  # of all the application's sessions; empty where it is not known
 
     @classmethod
     def of(cls, relation: Relation, key: str, foreign_keys: Collection[ForeignTime], **others: Any) -> RewriteFacts:

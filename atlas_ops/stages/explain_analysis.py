@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from atlas_ops import explain, measure, plan_pages, policies, query_charts, record, regression, statements, tracked
+from atlas_ops.alternatives import Counted
 from atlas_ops.comparison import QueryResult
 from atlas_ops.cutover import turned
 from atlas_ops.database import connect
@@ -53,9 +54,12 @@ class ExplainAnalysis(Run):
                 next="Write workload: workloads/<name>.yml in the specification; parameters/workloads/atlas.yml is an example.",
             )
         results: list[QueryResult] = []
+        counted: dict[str, Counted] = {}  # by table: its queries ask for the same counts
         with Progress("explained", unit="queries") as progress:
             for number, (spec, query) in enumerate(asked, start=1):
-                results += measure.workload(self.where, spec, [query], cold=self._cold)
+                results += measure.workload(
+                    self.where, spec, [query], cold=self._cold, counted=counted.setdefault(str(spec.table), {})
+                )
                 progress(number, len(asked), f"{spec.name}: {query.name}")
         return tuple(results)
 
