@@ -124,8 +124,8 @@ def _cures(result: QueryResult) -> Iterator[str]:
     if result.verdict != "faster" and _waits_for_default(result, rewrite.side if rewrite else result.partitioned):
         yield (
             f"Bound {result.partition_key} at both ends, by as few months as will do: fewer are planned, and one end alone leaves the default"
-            " partition in. Or do without it: out_of_range: extend (or refuse) and default_partition: false; a new row that no partition takes is then"
-            " refused (23514)."
+            " partition in. Or do without it: out_of_range: extend (or refuse) and default_partition: false; a new row that no partition takes is"
+            " then refused (23514)."
         )
     against = {each.counterexamples: each.name for each in reversed(result.rewrites) if each.counterexamples}
     for count, rewritten in against.items():

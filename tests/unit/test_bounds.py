@@ -22,6 +22,7 @@ from atlas_ops.bounds import (
     period_of,
     periods,
     runway,
+    stretch,
 )
 from atlas_ops.errors import AtlasError
 
@@ -332,3 +333,28 @@ def test_the_runway_of_covered_outlasts_ahead(every: Every, as_of: datetime, ahe
     made = covered(every, period.lower.date(), None, ahead, as_of)
     assert len(made) == ahead + 1
     assert runway([ranged(p.lower, p.upper) for p in made], as_of) == made[-1].upper - as_of
+
+
+# The stretch that the ranges cover
+
+
+def _read(*ends: str) -> list[Bound]:
+    return [
+        parse_bound("DEFAULT"),
+        *(parse_bound(f"FOR VALUES FROM ({each.split()[0]}) TO ({each.split()[1]})") for each in ends),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ends", "covered"),
+    [
+        (("'2024-01-01' '2024-02-01'", "'2024-02-01' '2024-03-01'"), (utc(2024, 1, 1), utc(2024, 3, 1))),
+        (("'2024-02-01' '2024-03-01'", "'2024-01-01' '2024-02-01'"), (utc(2024, 1, 1), utc(2024, 3, 1))),
+        (("'2024-01-01' '2024-02-01'", "'2024-02-02' '2024-03-01'"), None),
+        (("MINVALUE '2024-02-01'", "'2024-02-01' MAXVALUE"), (None, None)),
+        (("'2024-01-01' '2024-02-01'", "'a' 'b'"), None),
+        ((), None),
+    ],
+)
+def test_the_stretch_that_ranges_cover(ends: tuple[str, ...], covered: object) -> None:
+    assert stretch(_read(*ends)) == covered

@@ -122,6 +122,21 @@ def test_a_sort_that_the_original_does_without_is_told() -> None:
     )
 
 
+def test_the_default_partition_is_told_where_the_first_rows_in_order_are_asked_for() -> None:
+    page = Foresight("all", "", (), (), "created_at is not bounded.", ordered=True)
+    found = result(figures(1), figures(9), foreseen=page)
+    merged = replace(found, partitioned=replace(found.partitioned, unordered="m_default"))
+    assert "m_default is the default partition and may hold any row" in advice.why(merged)
+    assert "Bound created_at at both ends" in advice.what_to_do(merged)
+    assert "default_partition: false" in advice.what_to_do(merged)
+    for other in (found, replace(merged, foreseen=replace(page, ordered=False)), replace(merged, foreseen=None)):
+        assert "default partition" not in advice.why(other) + advice.what_to_do(other)
+    quick = replace(merged, timing=timed(9, 1))
+    assert advice.what_to_do(quick) == "Nothing."
+    way = Variant("within", "d", "s", Side(figures=figures(1)), timed(1, 2), same_rows=True)
+    assert "default_partition" not in advice.what_to_do(replace(merged, rewrites=(way,))), "the rewrite leaves it out"
+
+
 def test_a_partition_without_its_index_is_told_with_the_cure() -> None:
     found = result(figures(5), figures(9, touched=1, planned=1))
     found = replace(found, partitioned=replace(found.partitioned, unindexed=("m_1", "m_2", "m_3", "m_4")))

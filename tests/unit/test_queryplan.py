@@ -234,6 +234,18 @@ def test_a_partition_without_the_index_of_the_others_is_named() -> None:
 # for reading
 
 
+@pytest.mark.parametrize("together", ["Merge Append", "Sort", "Incremental Sort"])
+def test_the_default_partition_is_named_where_it_is_sorted_with_others(together: str) -> None:
+    there = Leaves(LEAVES | {"m_default"}, default="m_default")
+    both = (scan("m_2024_01"), scan("m_default"))
+    assert queryplan.unordered(document(node(together, *both)), there) == "m_default"
+    assert queryplan.unordered(document(node("Limit", node(together, node("Append", *both)))), there) == "m_default"
+    assert queryplan.unordered(document(node(together, scan("m_2024_01"), scan("m_2024_02"))), there) == ""
+    assert queryplan.unordered(document(node(together, scan("m_default"))), there) == "", "there is nothing else"
+    assert queryplan.unordered(document(node("Append", *both)), there) == ""
+    assert queryplan.unordered(document(node(together, *both)), Leaves(LEAVES)) == ""
+
+
 def test_a_plan_shows_partitions_of_a_kind_on_one_line() -> None:
     plan = node(
         "Limit",
