@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atlas_ops import spec
+from atlas_ops import spec, written
 from atlas_ops.bounds import Every, period_of
 from atlas_ops.errors import AtlasError
 from atlas_ops.spec import TableSpec, find_specs, load, tables_from
@@ -192,7 +192,7 @@ def test_what_is_held_is_a_year_a_month_or_a_day(file: Path, written: str, first
     file.write_text(GOOD + f"    hold: [{written}]\n")
     [table] = load(file).tables
     assert table.hold == (written,)
-    assert [str(edge.date()) for edge in spec.stretch(*table.hold)] == [first, after]
+    assert [str(edge.date()) for edge in written.stretch(*table.hold)] == [first, after]
 
 
 @pytest.mark.parametrize(
