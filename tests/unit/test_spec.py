@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atlas_ops import spec, written
+from atlas_ops import spec
 from atlas_ops.bounds import Every, period_of
 from atlas_ops.errors import AtlasError
 from atlas_ops.spec import TableSpec, find_specs, load, tables_from
-from atlas_ops.written import KeyFrom
+from atlas_ops.written import KeyFrom, stretch
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "parameters").glob("*.yml"))
