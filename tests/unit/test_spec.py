@@ -192,7 +192,7 @@ def test_what_is_held_is_a_year_a_month_or_a_day(file: Path, written: str, first
     file.write_text(GOOD + f"    hold: [{written}]\n")
     [table] = load(file).tables
     assert table.hold == (written,)
-    assert [str(edge.date()) for edge in written.stretch(*table.hold)] == [first, after]
+    assert [str(edge.date()) for edge in stretch(*table.hold)] == [first, after]
 
 
 @pytest.mark.parametrize(
