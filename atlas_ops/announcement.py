@@ -168,6 +168,7 @@ def table(one: Judgement) -> dict[str, Any]:
         "level": worst(one.alerts).name.lower(),
         "covered_until": health.covered_until.date().isoformat() if health.covered_until else None,
         "whole_at": health.whole_at.isoformat() if health.whole_at else None,
+        "whole_by": health.whole_by,
         "partitions": len(health.months),
         "bytes": _bytes(health.rows),
         "figures": {

@@ -61,7 +61,8 @@ class Health:
     expected: tuple[Expected, ...] = ()
     activity: tuple[Activity, ...] = ()
     covered_until: datetime | None = None  # the end of the runway
-    whole_at: datetime | None = None  # when the schedule was last seen to have left all partitions there
+    whole_at: datetime | None = None  # when all that ahead asks for was last found there, and by whom
+    whole_by: str | None = None
     statistics_since: datetime | None = None
     sized: bool = False  # sizes are the file system's; else as of the last VACUUM or ANALYZE
     unread: tuple[Unread, ...] = ()
