@@ -170,6 +170,7 @@ def table(one: Judgement) -> dict[str, Any]:
         "whole_at": health.whole_at.isoformat() if health.whole_at else None,
         "whole_by": health.whole_by,
         "partitions": len(health.months),
+        "rows": health.held,
         "bytes": _bytes(health.rows),
         "figures": {
             each.figure.name: {

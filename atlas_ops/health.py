@@ -72,6 +72,11 @@ class Health:
         return next(figure for figure in self.figures if figure.name == name)
 
     @property
+    def held(self) -> int | None:
+        """Rows of all partitions and what stands beside them, as the statistics tell; None: nothing is there."""
+        return sum(row.rows or 0 for row in self.rows) if self.rows else None
+
+    @property
     def bytes(self) -> int:
         """Heap, indexes and TOAST of all partitions and what stands beside them."""
         return sum(row.bytes for row in self.rows)

@@ -85,7 +85,7 @@ def _state(one: Judgement) -> tuple[object, ...]:
         MARKS[alerts.worst(one.alerts)],
         str(health.state),
         len(health.months) or None,
-        sum(row.rows or 0 for row in health.rows) if health.rows else None,
+        health.held,
         health.bytes if health.rows else None,
         health.figure("runway").value,
         health.covered_until.date().isoformat() if health.covered_until else None,
