@@ -199,7 +199,7 @@ def test_what_is_held_is_a_year_a_month_or_a_day(file: Path, written: str, first
     ("written", "read"),
     [
         ("archive", "{folder}/archive"),
-        ("../archive", "{folder}/../archive"),
+        ("../archive", "{folder.parent}/archive"),
         ("/srv/atlas_archive", "/srv/atlas_archive"),
         ("file:///srv/atlas_archive", "file:///srv/atlas_archive"),
         ("s3://bucket/production", "s3://bucket/production"),
