@@ -38,7 +38,7 @@ from atlas_ops.plan import Plan, Throttle, confirmed
 from atlas_ops.progress import Says, silent
 from atlas_ops.report import Line as Done
 from atlas_ops.store import BLOCK_BYTES, Store
-from atlas_ops.throttle import Brake
+from atlas_ops.throttle import LOOK_S, Brake
 
 CHUNK_BYTES = 16 << 20  # of CSV that becomes one row group: what bounds the memory, whatever the month holds
 ZSTD_LEVEL = 3
@@ -252,7 +252,7 @@ class _Run:
         """The throttle of the plan, looked at on a connection of its own."""
         limits: Throttle = replace(self.plan.throttle, database_bytes=0)  # an export writes nothing there
         with connect(self.where) as watcher:
-            held = Brake(limits, self.stop.is_set, self.say)
+            held = Brake(limits, self.stop.is_set, self.say, LOOK_S)
             yield lambda: held(watcher)
 
 
