@@ -34,7 +34,8 @@ PAUSE_S = (0.05, 1.0)  # the first and the longest pause between attempts, befor
 TRIED_AGAIN = frozenset({"55P03", "40P01"})
 CANCELED = "57014"
 Done = TypeVar("Done")
-Feed = Callable[[], Iterable[tuple[bytes, int]]]
+Block = bytes | memoryview
+Feed = Callable[[], Iterable[tuple[Block, int]]]
 """Blocks for a COPY ... FROM STDIN, each with how many rows end in it. It is called once an attempt, and raises where it is broken."""
 FROM_OUTSIDE = re.compile(r"COPY .+ FROM STDIN\b", re.DOTALL)
 RUN_LOCK = (0x41544C53, 1)  # advisory lock of a run on one database: 'ATLS' in ASCII

@@ -40,7 +40,8 @@ from atlas_ops.report import Line as Done
 from atlas_ops.store import BLOCK_BYTES, Store
 from atlas_ops.throttle import LOOK_S, Brake
 
-CHUNK_BYTES = 16 << 20  # of CSV that becomes one row group: what bounds the memory, whatever the month holds
+GROUP_BYTES = 16 << 20  # of CSV that becomes one row group: what bounds the memory, whatever the month holds
+CHUNK_BYTES = 1 << 20  # of CSV that Arrow reads at once: what fits into a processor's cache is read three times as fast
 ZSTD_LEVEL = 3
 TOOL = f"atlas_ops {__version__}"
 ARROW = {
@@ -219,12 +220,11 @@ class _Run:
                     with pa.parquet.ParquetWriter(
                         file, schema, compression="zstd", compression_level=ZSTD_LEVEL
                     ) as writer:
-                        for chunk in _chunks(connection, job.copied):
+                        for group in _groups(connection, job.copied, fields):
                             self.check()
                             brake()
-                            table = read_csv(chunk, fields)
-                            writer.write_table(table)
-                            self.passed(table.num_rows, f"parquet {job.partition}")
+                            writer.write_table(group)
+                            self.passed(group.num_rows, f"parquet {job.partition}")
             except psycopg.Error as error:
                 raise translate(error, f"Exporting {job.partition} to Parquet") from None
         return _maker("parquet", self.version)
@@ -276,7 +276,9 @@ def read_csv(chunk: bytes | bytearray, fields: Sequence[Field]) -> pa.Table:
     """Whole rows of CSV as PostgreSQL writes it: an unquoted nothing is NULL, a quoted one is an empty text."""
     return pa.csv.read_csv(
         pa.BufferReader(chunk),
-        read_options=pa.csv.ReadOptions(column_names=[field.name for field in fields], block_size=len(chunk) + 1),
+        read_options=pa.csv.ReadOptions(
+            column_names=[field.name for field in fields], block_size=len(chunk) + 1, use_threads=False
+        ),
         parse_options=pa.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         convert_options=pa.csv.ConvertOptions(
             column_types={field.name: ARROW[field.stored] for field in fields},
@@ -287,6 +289,19 @@ def read_csv(chunk: bytes | bytearray, fields: Sequence[Field]) -> pa.Table:
             quoted_strings_can_be_null=False,
         ),
     )
+
+
+def _groups(connection: psycopg.Connection, copied: str, fields: Sequence[Field]) -> Iterator[pa.Table]:
+    """Row groups: of so many chunks as GROUP_BYTES hold."""
+    read, size = [], 0
+    for chunk in _chunks(connection, copied):
+        read.append(read_csv(chunk, fields))
+        size += len(chunk)
+        if size >= GROUP_BYTES:
+            yield pa.concat_tables(read)
+            read, size = [], 0
+    if read:
+        yield pa.concat_tables(read)
 
 
 def _chunks(connection: psycopg.Connection, copied: str) -> Iterator[bytearray]:

@@ -49,7 +49,7 @@ SKEW = 65_536  # so many steps from the most frequent word to the rarest of 2,00
 
 def messages(first: datetime, days: int, rows: int) -> Iterator[tuple[object, ...]]:
     """A month of messages, the same in each run."""
-    chance = random.Random(first.isoformat())  # noqa: S311 - nothing secret
+    chance = random.Random(first.isoformat())
     letters = str.maketrans("0123456789", "etaoinshrd")
     words = [md5(str(n)).translate(letters)[: 2 + n % 8] for n in range(1, 2001)]
     spoken = [words[round(2000 ** (step / SKEW)) - 1] for step in range(SKEW)]
