@@ -143,17 +143,16 @@ class _Run:
         known = {
             kept.name: kept for line in store.lines() if line.event == "exported" for kept in line.export.files.values()
         }
-        ways: dict[Form, Callable[[Store, Job, Contents, str, str], str]] = {"dump": self.dump, "parquet": self.parquet}
+        ways: dict[Form, Callable[[Store, Job, Contents, str, str], Kept]] = {"dump": self.dump, "parquet": self.parquet}
 
         def one(form: Form) -> Kept:
             name = f"{stem}.{form}"
-            made_by = ""
             if job.fresh or not _whole(store, name, known):
                 self.say(f"{form} {job.partition}")
-                made_by = ways[form](store, job, found, snapshot, name)
+                return ways[form](store, job, found, snapshot, name)
             size = store.size(name)
             assert size is not None
-            return Kept(name, size, store.sha256(name), made_by or _maker(form, self.version))
+            return Kept(name, size, store.sha256(name), _maker(form, self.version))
 
         self.stop.clear()
         with ThreadPoolExecutor(min(job.workers, len(ways)), thread_name_prefix="atlas_ops") as pool:
@@ -170,7 +169,7 @@ class _Run:
 
     # -- pg_dump
 
-    def dump(self, store: Store, job: Job, found: Contents, snapshot: str, name: str) -> str:
+    def dump(self, store: Store, job: Job, found: Contents, snapshot: str, name: str) -> Kept:
         """pg_dump's own format, through its standard output."""
         command = [
             str(self.program), *exports.dump_arguments(job.schema, job.partition), f"--snapshot={snapshot}", _compression(self.program),
@@ -203,11 +202,11 @@ class _Run:
                     next="Cure it, then run again: nothing was changed in the database, and no half file was kept.",
                 )
             self.passed(max(found.rows - told, 0), f"dump {job.partition}")
-        return f"{self.version}, {command[-3].removeprefix('--')}"
+        return Kept(name, file.bytes, file.sha256, f"{self.version}, {command[-3].removeprefix('--')}")
 
     # -- Parquet
 
-    def parquet(self, store: Store, job: Job, found: Contents, snapshot: str, name: str) -> str:
+    def parquet(self, store: Store, job: Job, found: Contents, snapshot: str, name: str) -> Kept:
         """COPY as CSV, which Arrow reads in chunks; each becomes a row group."""
         fields = parquet.fields_of(job.columns, found.beyond)
         schema = arrow_schema(job, fields, found)
@@ -227,7 +226,7 @@ class _Run:
                             self.passed(group.num_rows, f"parquet {job.partition}")
             except psycopg.Error as error:
                 raise translate(error, f"Exporting {job.partition} to Parquet") from None
-        return _maker("parquet", self.version)
+        return Kept(name, file.bytes, file.sha256, _maker("parquet", self.version))
 
     # -- progress and throttle
 
