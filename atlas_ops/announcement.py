@@ -168,7 +168,9 @@ def table(one: Judgement) -> dict[str, Any]:
         "level": worst(one.alerts).name.lower(),
         "covered_until": health.covered_until.date().isoformat() if health.covered_until else None,
         "whole_at": health.whole_at.isoformat() if health.whole_at else None,
+        "whole_by": health.whole_by,
         "partitions": len(health.months),
+        "rows": health.held,
         "bytes": _bytes(health.rows),
         "figures": {
             each.figure.name: {

@@ -13,7 +13,7 @@ from datetime import date, datetime
 
 from psycopg import sql
 
-from atlas_ops import bounds, definition
+from atlas_ops import bounds, cutover, definition
 from atlas_ops.bounds import MOST_PERIODS, Bound
 from atlas_ops.definition import name, plainly, raw, text
 from atlas_ops.errors import AtlasError
@@ -166,7 +166,12 @@ def checks(spec: TableSpec, snapshot: Snapshot, as_of: date) -> tuple[Check, ...
     found += _referring(spec, relation)
     found += _registered(spec, snapshot)
     original = snapshot.original
-    if original is not None and original is not relation:
+    if original is not None and cutover.turned(snapshot):
+        what = f"{plainly(original.table.schema, original.table.name)}, kept since the cut-over, still holds the rows of months that leave."
+        why = "They are gone from the disk, and from the database, once it is dropped too."
+        cure = "Drop it when no roll back is needed any more."
+        found.append(Check(Severity.NOTE, spec.table, "retired table", what, why, cure))
+    elif original is not None and original is not relation:
         what = f"{spec.table} itself still holds the rows that would leave {relation.table.name}."
         why = "As long as it does, the application reads the original: archiving the copy helps nobody."
         found.append(

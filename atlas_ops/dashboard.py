@@ -141,12 +141,7 @@ def _healths(records: Sequence[Told]) -> list[Mapping[str, Any]]:
 def _table(found: Mapping[str, Any]) -> TableLine:
     figures = found.get("figures", {})
     runway = figures.get("runway", {}).get("value") if isinstance(figures, Mapping) else None
-    held, periods = found.get("bytes"), found.get("periods")
-    rows = (
-        [period.get("rows") or 0 for period in periods if isinstance(period, Mapping)]
-        if isinstance(periods, list)
-        else []
-    )
+    held, rows = found.get("bytes"), found.get("rows")
     return TableLine(
         table=str(found.get("table")),
         state=str(found.get("state")),
@@ -154,7 +149,7 @@ def _table(found: Mapping[str, Any]) -> TableLine:
         runway=f"{count(runway)} days" if isinstance(runway, int | float) else "—",
         until=str(found.get("covered_until") or "—"),
         size=size(sum(held.values())) if isinstance(held, Mapping) and any(held.values()) else "—",
-        rows=count(sum(rows)) if rows else "—",
+        rows=count(rows) if isinstance(rows, int) else "—",
     )
 
 

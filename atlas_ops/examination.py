@@ -57,6 +57,7 @@ def examine(vitals: Vitals, as_of: date) -> Health:
         activity=_activity(look),
         covered_until=look.covered_until,
         whole_at=vitals.care.whole_at if vitals.care else None,
+        whole_by=vitals.care.whole_by if vitals.care else None,
         statistics_since=vitals.clock.statistics_since if vitals.clock else None,
         sized=vitals.sized,
         unread=vitals.unread,

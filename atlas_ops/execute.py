@@ -28,14 +28,15 @@ from atlas_ops.plan import Plan, Step, confirmed
 from atlas_ops.progress import Says, silent
 from atlas_ops.report import Line
 from atlas_ops.runlock import Held
-from atlas_ops.throttle import Brake
+from atlas_ops.throttle import LOOK_S, Brake
 
 ATTEMPTS = 30
 PAUSE_S = (0.05, 1.0)  # the first and the longest pause between attempts, before jitter
 TRIED_AGAIN = frozenset({"55P03", "40P01"})
 CANCELED = "57014"
 Done = TypeVar("Done")
-Feed = Callable[[], Iterable[tuple[bytes, int]]]
+Block = bytes | memoryview
+Feed = Callable[[], Iterable[tuple[Block, int]]]
 """Blocks for a COPY ... FROM STDIN, each with how many rows end in it. It is called once an attempt, and raises where it is broken."""
 FROM_OUTSIDE = re.compile(r"COPY .+ FROM STDIN\b", re.DOTALL)
 
@@ -200,7 +201,7 @@ class _Run:
         """One attempt at a step whose rows come from outside: one transaction. The brake looks on a connection of its own."""
         rows = 0
         with self._connected() as watcher, connection.transaction():
-            brake = Brake(self.plan.throttle, self.stop.is_set, self._say)
+            brake = Brake(self.plan.throttle, self.stop.is_set, self._say, LOOK_S)
             for statement in step.statements:
                 if not FROM_OUTSIDE.match(statement):
                     rows += written(connection.execute(statement))

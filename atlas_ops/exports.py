@@ -150,8 +150,7 @@ def plan_export(spec: TableSpec, server: Server, jobs: Iterable[Job]) -> Plan:
             statements=(text(each.figures), each.copied, _command(each)),
             lock="ACCESS SHARE",
             on=plainly(each.schema, each.partition),
-            why="One snapshot, read three times: counted and hashed by the server, by pg_dump, and by COPY for Parquet. "
-            f"Into {each.url}/{each.place}.",
+            why="One snapshot, read three times: counted and hashed by the server, by pg_dump, and by COPY for Parquet.",
             weight=2 * each.rows,
         )
         for each in jobs
@@ -166,8 +165,9 @@ def dump_arguments(schema: str, partition: str) -> list[str]:
 
 
 def _command(job: Job) -> str:
-    told = " ".join(["pg_dump", *dump_arguments(job.schema, job.partition)]).replace("\n", " ")
-    return f"-- {told} > {manifest.stem(job.partition, 0, 0).rpartition('.')[0]}.<digest of the content>.dump"
+    told = " ".join(["pg_dump", *dump_arguments(job.schema, job.partition)])
+    stem = manifest.stem(job.partition, 0, 0).rpartition(".")[0]
+    return f"-- {told} > {job.url}/{job.place}/{stem}.<digest of the content>.dump".replace("\n", " ")
 
 
 def plan_prove(spec: TableSpec, server: Server, found: Iterable[Month], url: str, *, elsewhere: bool = False) -> Plan:

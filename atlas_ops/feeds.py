@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import subprocess
 import tempfile
 import threading
@@ -16,11 +15,12 @@ import pyarrow.parquet
 
 from atlas_ops import programs
 from atlas_ops.errors import AtlasError
-from atlas_ops.execute import Feed
+from atlas_ops.execute import Block, Feed
 from atlas_ops.manifest import Export, Form, Kept
 from atlas_ops.store import BLOCK_BYTES, Store
 
-BATCH_ROWS = 16_384
+BATCH_ROWS = 16_384  # at most; and of wide rows so many as BATCH_BYTES hold
+BATCH_BYTES = 4 << 20
 _HEAD, _START, _END = b"\nCOPY ", b" FROM stdin;\n", b"\\.\n"
 _LONGEST_HEAD = 64 << 20  # of what pg_restore writes before the rows
 
@@ -56,15 +56,27 @@ def damaged(store: Store, kept: Kept) -> AtlasError:
     )
 
 
-def _parquet(store: Store, kept: Kept) -> Iterator[tuple[bytes, int]]:
-    """Batches of rows as CSV, in which a text is quoted and NULL is not."""
+def _parquet(store: Store, kept: Kept) -> Iterator[tuple[Block, int]]:
+    """Batches of rows as CSV, in which a text is quoted and NULL is not. Never more than a row group at once."""
     if store.size(kept.name) is None or store.sha256(kept.name) != kept.sha256:
         raise damaged(store, kept)
+    options = pa.csv.WriteOptions(include_header=False, batch_size=BATCH_ROWS)
     with store.open(kept.name) as file, pa.parquet.ParquetFile(file) as source:
-        for batch in source.iter_batches(batch_size=BATCH_ROWS):
-            out = io.BytesIO()
-            pa.csv.write_csv(batch, out, pa.csv.WriteOptions(include_header=False))
-            yield out.getvalue(), batch.num_rows
+        for number in range(source.num_row_groups):
+            group = source.metadata.row_group(number)
+            rows = min(BATCH_ROWS, max(group.num_rows * BATCH_BYTES // max(group.total_byte_size, 1), 1))
+            for batch in source.iter_batches(batch_size=rows, row_groups=[number], use_threads=False):
+                out = pa.BufferOutputStream()
+                pa.csv.write_csv(_in_utc(batch), out, options)
+                yield memoryview(out.getvalue()), batch.num_rows
+
+
+def _in_utc(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Times without their zone, which is UTC as that of the session that takes them: Arrow writes a time with a zone six times as slowly."""
+    return pa.RecordBatch.from_arrays(
+        [column.view(pa.timestamp("us")) if pa.types.is_timestamp(column.type) else column for column in batch.columns],
+        names=batch.schema.names,
+    )
 
 
 def _dump(store: Store, kept: Kept, major: int) -> Iterator[tuple[bytes, int]]:

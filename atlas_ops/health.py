@@ -61,7 +61,8 @@ class Health:
     expected: tuple[Expected, ...] = ()
     activity: tuple[Activity, ...] = ()
     covered_until: datetime | None = None  # the end of the runway
-    whole_at: datetime | None = None  # when the schedule was last seen to have left all partitions there
+    whole_at: datetime | None = None  # when all that ahead asks for was last found there, and by whom
+    whole_by: str | None = None
     statistics_since: datetime | None = None
     sized: bool = False  # sizes are the file system's; else as of the last VACUUM or ANALYZE
     unread: tuple[Unread, ...] = ()
@@ -69,6 +70,11 @@ class Health:
     def figure(self, name: str) -> Figure:
         """The figure of that name."""
         return next(figure for figure in self.figures if figure.name == name)
+
+    @property
+    def held(self) -> int | None:
+        """Rows of all partitions and what stands beside them, as the statistics tell; None: nothing is there."""
+        return sum(row.rows or 0 for row in self.rows) if self.rows else None
 
     @property
     def bytes(self) -> int:

@@ -72,6 +72,7 @@ def states_table(found: Sequence[Judgement]) -> Table:
         Column("on disk", "size"),
         Column("runway, days", "count"),
         Column("until", "text"),
+        Column("schedule seen", "text"),
         Column("expected to come", "text"),
     ]
     return Table(columns, [_state(one) for one in found], limit=max(len(found), 1))
@@ -84,12 +85,20 @@ def _state(one: Judgement) -> tuple[object, ...]:
         MARKS[alerts.worst(one.alerts)],
         str(health.state),
         len(health.months) or None,
-        sum(row.rows or 0 for row in health.rows) if health.rows else None,
+        health.held,
         health.bytes if health.rows else None,
         health.figure("runway").value,
         health.covered_until.date().isoformat() if health.covered_until else None,
+        _schedule(health),
         _expected(health),
     )
+
+
+def _schedule(health: Health) -> str | None:
+    """When everything was last found there, and by whom: the outcome of a schedule, whatever a job's status says."""
+    if health.whole_at is not None:
+        return f"{health.whole_at:%Y-%m-%d %H:%M}, {health.whole_by or 'by whom is not known'}"
+    return "not yet" if health.rows else None
 
 
 def _expected(health: Health) -> str | None:

@@ -130,7 +130,7 @@ class Exposition:
             if not health.rows:
                 continue
             partitions.add_metric([self.database, health.table], len(health.months))
-            rows.add_metric([self.database, health.table], sum(row.rows or 0 for row in health.rows))
+            rows.add_metric([self.database, health.table], health.held or 0)
             for kind in KINDS:
                 size.add_metric(
                     [self.database, health.table, kind], sum(getattr(row, f"{kind}_bytes") for row in health.rows)

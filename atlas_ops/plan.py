@@ -77,6 +77,11 @@ class Throttle:
     snapshot_age_ms: int = 0
     patience_ms: int = 600_000  # how long it waits for one of these before it stops and says so
 
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit, apart from the pause."""
+        return bool(self.replica_lag_ms or self.wal_bytes_per_s or self.database_bytes or self.snapshot_age_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

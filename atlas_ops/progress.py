@@ -68,7 +68,9 @@ class Progress:
         if self._since is None:
             # The speed counts from here: a resumed step begins with what an earlier run has done.
             self._since = self._clock(), done
-        self.done, self.total, self.label = done, total, label
+        if total or not self.total:  # a step that has no total tells its label only
+            self.done, self.total = done, total
+        self.label = label
         if self._due():
             self._show()
 

@@ -13,10 +13,10 @@ from psycopg import sql
 
 from atlas_ops import bounds, contents, sqlfile
 from atlas_ops.archive import BEFORE, held, quarantine_mark
-from atlas_ops.definition import name, plainly, raw, text
+from atlas_ops.definition import insertable, name, names, plainly, raw, text
 from atlas_ops.manifest import Month
 from atlas_ops.model import Partition, Server, Snapshot
-from atlas_ops.partitions import edge_text, partitioned_table, qualified
+from atlas_ops.partitions import attached, edge_text, partitioned_table
 from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.report import Check, Severity
 from atlas_ops.spec import TableSpec
@@ -105,7 +105,7 @@ def _drop(spec: TableSpec, one: Apart, month: Month) -> Step:
             text(sql.SQL("DROP TABLE {}").format(where)),
         ),
         lock="ACCESS EXCLUSIVE",
-        on=qualified(one.partition),
+        on=plainly(one.partition.schema, one.name),
         why=f"Its files were restored and compared: line {month.proof.number if month.proof else 0} of the manifest. Its rows are counted and hashed "
         "once more under the lock. Back again: 11 Restore archive.",
         effect=Effect.REMOVES,
@@ -127,12 +127,18 @@ def _note(month: Month) -> Step:
 # where each month is
 
 
-def standing_rows(spec: TableSpec, found: Sequence[Apart], known: Mapping[str, Month]) -> list[tuple[object, ...]]:
+def standing_rows(
+    spec: TableSpec, snapshot: Snapshot, found: Sequence[Apart], known: Mapping[str, Month]
+) -> list[tuple[object, ...]]:
     """One row a month that has left or was exported, in the order of time; for `standing_table`."""
     apart_by_name = {one.name: one for one in found}
+    there = {partition.name for partition, _ in attached(snapshot)}
     bounds_of = {name: month.export.bound for name, month in known.items()} | {one.name: one.bound for one in found}
     names = sorted(bounds_of, key=lambda each: (bounds.parse_bound(bounds_of[each]).lower or _EARLIEST, each))
-    return [_standing(spec, each, apart_by_name.get(each), known.get(each), bounds_of[each]) for each in names]
+    return [
+        _standing(spec, each, apart_by_name.get(each), known.get(each), bounds_of[each], attached=each in there)
+        for each in names
+    ]
 
 
 def standing_table(rows: Sequence[tuple[object, ...]]) -> Table:
@@ -142,11 +148,14 @@ def standing_table(rows: Sequence[tuple[object, ...]]) -> Table:
     return Table(columns, rows, limit=max(len(rows), 1))
 
 
-def _standing(spec: TableSpec, called: str, one: Apart | None, month: Month | None, bound: str) -> tuple[object, ...]:
+def _standing(
+    spec: TableSpec, called: str, one: Apart | None, month: Month | None, bound: str, *, attached: bool
+) -> tuple[object, ...]:
     edges = bounds.parse_bound(bound)
     export = month.export if month else None
+    whereabouts = _whereabouts(one, month, attached=attached)
     return (
-        spec.table, called, edge_text(edges.lower, bound, "MINVALUE"), edge_text(edges.upper, bound, "MAXVALUE"), _whereabouts(one, month),
+        spec.table, called, edge_text(edges.lower, bound, "MINVALUE"), edge_text(edges.upper, bound, "MAXVALUE"), whereabouts,
         export.rows if export else one.partition.live_rows if one else None,
         one.partition.bytes if one else None,
         export.files["dump"].bytes if export else None, export.files["parquet"].bytes if export else None,
@@ -155,14 +164,17 @@ def _standing(spec: TableSpec, called: str, one: Apart | None, month: Month | No
     )  # fmt: skip
 
 
-def _whereabouts(one: Apart | None, month: Month | None) -> str:
+def _whereabouts(one: Apart | None, month: Month | None, *, attached: bool) -> str:
+    """`attached`: a partition of its name is."""
     if one is not None:
         return "detached"
-    if month is not None and month.restored is not None:
-        return "attached again" if month.restored.body.get("attached") else "restored aside"
-    if month is not None and month.dropped is not None:
-        return "in the archive only"
-    return "attached" if month is not None and month.export.purpose == "backup" else "not here"
+    restored = month.restored if month is not None else None
+    aside = restored is not None and not restored.body.get("attached")
+    if attached:
+        return "attached, and a copy aside" if aside else "attached again" if restored is not None else "attached"
+    if aside:
+        return "restored aside"
+    return "in the archive only" if month is not None and month.dropped is not None else "not here"
 
 
 # what stands in the way, or is to be known
@@ -178,13 +190,11 @@ def late_query(spec: TableSpec, snapshot: Snapshot, bound: str) -> sql.Composed 
     )
 
 
-def checks(
-    spec: TableSpec, found: Sequence[Apart], months: Mapping[str, Month], late: Mapping[str, int]
-) -> Iterator[Check]:
+def checks(spec: TableSpec, snapshot: Snapshot, found: Sequence[Apart], late: Mapping[str, int]) -> Iterator[Check]:
     """What is true of the months that have left. `late`: rows by partition."""
     for partition, rows in late.items():
         if rows:
-            yield _late(spec, partition, rows, found, months)
+            yield _late(spec, snapshot, partition, rows, next((each for each in found if each.name == partition), None))
     for one in found:
         if held(spec, one.bound):
             what = f"{one.name} is under legal hold, and was detached before."
@@ -210,24 +220,31 @@ def _open(spec: TableSpec, one: Apart) -> Check:
     )  # fmt: skip
 
 
-def _late(spec: TableSpec, partition: str, rows: int, found: Sequence[Apart], months: Mapping[str, Month]) -> Check:
-    one = next((each for each in found if each.name == partition), None)
-    cure = "Export and prove them with the month they belong to: move them into it first. They lie in the default partition."
-    statement = ""
-    if one is not None:
-        columns = (
-            sql.SQL(", ").join(name(field.name) for field in months[partition].export.fields)
-            if partition in months
-            else sql.SQL("*")
-        )
-        condition = raw(bounds.condition(one.bound, text(name(spec.partition_key))))
-        moving = sql.SQL("WITH late AS (DELETE FROM {} WHERE {} RETURNING {}) INSERT INTO {} ({}) SELECT {} FROM late;")
-        statement = text(
-            moving.format(name(*spec.partitioned_at), condition, columns, name(one.partition.schema, one.name), columns, columns)
-        ) if partition in months else ""  # fmt: skip
-    else:
-        cure = "Keep them where they are, or bring the month back with 11 Restore archive after moving them aside: it cannot be attached before."
+def _late(spec: TableSpec, snapshot: Snapshot, partition: str, rows: int, one: Apart | None) -> Check:
+    """`one`: the month, where it still stands beside the table."""
+    statement = _moving_late(spec, snapshot, one) if one is not None else ""
+    into = "; or into the month they belong to, by the statement below, before it is exported" if statement else ""
     return Check(
         Severity.WARN, spec.table, "late rows", f"{rows:,} rows of {partition} arrived after it had left.",
-        "A month can be attached again only where no other partition holds rows of its range.", cure, statement,
+        "A month can be attached again only where no other partition holds rows of its range.",
+        f"07 Maintain partitions moves them into a partition of their own, which leaves in its turn{into}.", statement,
     )  # fmt: skip
+
+
+def _moving_late(spec: TableSpec, snapshot: Snapshot, one: Apart) -> str:
+    """The statement that moves late rows into their month; none where another table refers to them: a DELETE would act on what does."""
+    relation = partitioned_table(snapshot)
+    if relation is None or relation.references or snapshot.keeps_keys:
+        return ""
+    columns = names(column.name for column in insertable(relation))
+    moving = sql.SQL("WITH late AS (DELETE FROM {} WHERE {} RETURNING {}) INSERT INTO {} ({}) SELECT {} FROM late;")
+    return text(
+        moving.format(
+            name(relation.table.schema, relation.table.name),
+            raw(bounds.condition(one.bound, text(name(spec.partition_key)))),
+            columns,
+            name(one.partition.schema, one.name),
+            columns,
+            columns,
+        )
+    )

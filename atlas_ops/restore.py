@@ -83,7 +83,7 @@ def checks(spec: TableSpec, snapshot: Snapshot, one: Back, late: int) -> Iterato
     taken = [
         partition.name
         for partition, bound in attached(snapshot)
-        if bound.readable and _overlap(bound, bounds.parse_bound(one.bound))
+        if bound.readable and overlap(bound, bounds.parse_bound(one.bound))
     ]
     if taken:
         yield _red(spec, one, f"{taken[0]} holds the range of {one.partition} already.", "Two partitions cannot hold the same range.",
@@ -127,8 +127,9 @@ def _unfilled(relation: Relation, export: Export) -> list[str]:
     ]
 
 
-def _overlap(one: bounds.Bound, other: bounds.Bound) -> bool:
-    if one.is_default or not one.readable:
+def overlap(one: bounds.Bound, other: bounds.Bound) -> bool:
+    """Whether two ranges share an instant; a default partition is no range."""
+    if any(each.is_default or not each.readable for each in (one, other)):
         return False
     return (one.lower is None or other.upper is None or one.lower < other.upper) and (
         other.lower is None or one.upper is None or other.lower < one.upper

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
 
-from atlas_ops import catalog, definition, manifest, months, partitions, restore, unite
+from atlas_ops import bounds, catalog, definition, manifest, months, partitions, restore, unite
 from atlas_ops.database import Session, connect
 from atlas_ops.errors import AtlasError
 from atlas_ops.execute import Feed, execute
@@ -189,12 +189,9 @@ def _view(view: str, archives: Sequence[Archive], names: Sequence[str]) -> tuple
 
 
 def _united(found: Archive, coming: Sequence[Back], view: tuple[str, str]) -> Step:
-    """The view over what stands beside the table when the months have come. Raises AtlasError where its name is somebody else's."""
+    """The view over what stands beside the table when the months have come. Raises AtlasError where its name is somebody else's, and where a row of
+    a month that is asked for would be in it twice."""
     schema, name = view
-    beside = {(one.partition.schema, one.name) for one in found.apart} | {
-        (one.schema, one.name) for one in aside(found)
-    }
-    leaving = {(one.schema, one.table) for one in coming if one.place == "attach"}
     with connect(found.where) as connection:
         ours = (schema, name) in {(one.schema, one.name) for one in catalog.united(connection, unite.mark(found.spec))}
         if not ours and catalog.relation_exists(connection, schema, name):
@@ -203,11 +200,37 @@ def _united(found: Archive, coming: Sequence[Back], view: tuple[str, str]) -> St
                 why="The view that unites live and archived rows would take its place.",
                 next="Give it another name in unite.",
             )
-        tables = {}
-        for at in sorted(beside - leaving):
+    wanted = {(one.schema, one.table): one for one in coming if one.place == "aside"}
+    tables: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for at in _once(found, coming):
+        one = wanted.get(at)
+        if one is not None and one.month is not None:
+            tables[at] = {(field.name, field.type) for field in one.month.export.fields}
+            continue
+        with connect(found.where) as connection:
             relation = catalog.relation(connection, *at)
-            tables[at] = {(column.name, column.type) for column in relation.columns} if relation else set()
-    for one in coming:
-        if one.place == "aside" and one.month is not None:
-            tables[one.schema, one.table] = {(field.name, field.type) for field in one.month.export.fields}
+        tables[at] = {(column.name, column.type) for column in relation.columns} if relation else set()
+    twice = [one.partition for at, one in wanted.items() if at not in tables]
+    if twice:
+        raise AtlasError(
+            what=f"{partitions.listed(twice)} would be in {schema}.{name} twice.",
+            why="Its rows are live, or another table of the same month stands beside the partitioned table.",
+            next="Leave out unite: what is restored aside can be read by its own name. Or drop the table that is no longer needed.",
+        )
     return unite.unite(found.spec, found.snapshot, (schema, name), tables, replaces=ours)
+
+
+def _once(found: Archive, coming: Sequence[Back]) -> Iterator[tuple[str, str]]:
+    """The tables beside the partitioned table, now or when the months have come, whose rows are in no other of them, and not live."""
+    beside = [((one.partition.schema, one.name), one.bound) for one in found.apart]
+    beside += [((one.schema, one.name), restore.told(found.spec, one)[0]) for one in aside(found)]
+    beside += [((one.schema, one.table), one.bound) for one in coming if one.place == "aside"]
+    leaving = {(one.schema, one.table) for one in coming if one.place == "attach"}
+    taken = [bound for _, bound in partitions.attached(found.snapshot)]
+    taken += [bounds.parse_bound(one.bound) for one in coming if one.place == "attach"]
+    for at, text in dict(beside).items():
+        bound = bounds.parse_bound(text)
+        if at in leaving or any(restore.overlap(one, bound) or (one.is_default and bound.is_default) for one in taken):
+            continue
+        taken.append(bound)
+        yield at

@@ -80,8 +80,23 @@ def checks(sets: Sequence[Set], as_of: date) -> Iterator[Check]:
                 "Judged by what is there, whatever the status of a job says.", "See the table of schedules: is there one, and what stops it?",
             )  # fmt: skip
         else:
-            yield Check(Severity.OK, spec.table, "schedule", "Nothing has been missing for longer than a day.")
+            seen = seen_at_work(outcome(spec, snapshot, upkeep, as_of))
+            yield Check(
+                Severity.OK if seen else Severity.NOTE, spec.table, "schedule",
+                f"Nothing has been missing for longer than a day; {seen or 'no schedule has been seen at work yet'}.",
+                "" if seen else "Judged by what is noted of a partition that was made, or found there.",
+                "" if seen else "Take one: docs/maintenance.md. If there is one, look again after its next run.",
+            )  # fmt: skip
     yield from _job_checks(sets)
+
+
+def seen_at_work(found: Outcome) -> str:
+    """Who was last seen to make a partition, or to find all of them there, and when; empty: nobody yet."""
+    seen = [(at, by) for at, by in ((found.made_at, found.made_by), (found.whole_at, found.whole_by)) if at is not None]
+    if not seen:
+        return ""
+    at, by = max(seen, key=lambda one: one[0])
+    return f"last seen at work at {at:%Y-%m-%d %H:%M} UTC: {by or 'by whom is not known'}"
 
 
 def _job_checks(sets: Sequence[Set]) -> Iterator[Check]:

@@ -581,7 +581,7 @@ def _beside(spec: TableSpec, folder: Path) -> TableSpec:
     if spec.workload:
         spec = replace(spec, workload=str(folder / spec.workload))
     if spec.archive_to and "://" not in spec.archive_to:
-        spec = replace(spec, archive_to=str((folder / spec.archive_to).absolute()))
+        spec = replace(spec, archive_to=str((folder / spec.archive_to).resolve()))
     return spec
 
 

@@ -16,7 +16,7 @@ from atlas_ops import sqlfile
 from atlas_ops.errors import AtlasError
 from atlas_ops.plan import Throttle
 
-LOOK_S = 0.5  # between two looks while a limit is passed
+LOOK_S = 0.5  # between two looks while a limit is passed, and in a stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,29 @@ def passed(limits: Throttle, before: Pressure | None, now: Pressure) -> str:
 
 
 class Brake:
-    """Called between two transactions of a connection; holds the last figures, from which the rate of WAL comes."""
+    """Called between two transactions of a connection; holds the last figures, from which the rate of WAL comes.
 
-    def __init__(self, limits: Throttle, stopped: Callable[[], bool], say: Callable[[str], None]) -> None:
-        self.limits, self.stopped, self.say = limits, stopped, say
+    `every_s`: in a stream it is called for each block, many times a second, and looks no more often than that; a look reads the size of every file.
+    """
+
+    def __init__(
+        self, limits: Throttle, stopped: Callable[[], bool], say: Callable[[str], None], every_s: float = 0.0
+    ) -> None:
+        self.limits, self.stopped, self.say, self.every_s = limits, stopped, say, every_s
         self.before: Pressure | None = None
+        self.called, self.looked = False, float("-inf")
 
     def __call__(self, connection: psycopg.Connection) -> None:
         """Pause, then wait while a limit is passed. Raises AtlasError when the patience for it ends."""
-        if self.limits.pause_ms and self.before is not None:
+        if self.limits.pause_ms and self.called:
             time.sleep(self.limits.pause_ms / 1000)
+        self.called = True
+        if not self.limits.any or time.monotonic() - self.looked < self.every_s:
+            return
         deadline = time.monotonic() + self.limits.patience_ms / 1000
         while not self.stopped():
             now = self._look(connection)
+            self.looked = time.monotonic()
             reason = passed(self.limits, self.before, now)
             self.before = now
             if not reason:

@@ -47,7 +47,7 @@ def unite(
     return Step(
         name=f"unite live and archived rows in {plainly(*view)}",
         statements=(
-            *([text(sql.SQL("DROP VIEW {}").format(at))] if replaces else []),
+            *([text(sql.SQL("DROP VIEW IF EXISTS {}").format(at))] if replaces else []),
             text(
                 sql.SQL("CREATE VIEW {} WITH (security_invoker = true) AS {}").format(
                     at, sql.SQL(" UNION ALL ").join(parts)

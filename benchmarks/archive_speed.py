@@ -12,8 +12,10 @@ twice as many: it must not grow with the rows.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
+import random
 import resource
 import shutil
 import statistics
@@ -21,8 +23,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 
@@ -39,17 +43,29 @@ CREATE TABLE messages (
     created_at timestamptz NOT NULL, deleted_at timestamptz, attachments jsonb DEFAULT '[]', metadata jsonb, tokens int, cost numeric(10,4)
 )
 """
-WORDS = """
-CREATE TABLE word AS SELECT n, translate(substr(md5(n::text), 1, 2 + n % 8), '0123456789', 'etaoinshrd') AS w FROM generate_series(1, 2000) AS n
-"""
-ROWS = """
-INSERT INTO messages (conversation_id, user_id, role, content, created_at, metadata, tokens, cost)
-SELECT md5((n %% 20011)::text)::uuid, md5((n %% 997)::text)::uuid, CASE WHEN n %% 2 = 0 THEN 'user' ELSE 'assistant' END,
-       (SELECT string_agg(words.w[(2000 ^ ((hashint8extended(n, k) & 65535) / 65536.0))::int], ' ') FROM generate_series(1, 20 + n %% 30) AS k),
-       %(first)s::timestamptz + (n * %(days)s * interval '1 day' / %(rows)s),
-       jsonb_build_object('model', 'm' || n %% 5, 'n', n), n %% 4000, (n %% 10000) / 10000.0
-FROM generate_series(0, %(rows)s - 1) AS n, (SELECT array_agg(w ORDER BY n) AS w FROM word) AS words
-"""
+COPIED = "COPY messages (id, conversation_id, user_id, role, content, created_at, metadata, tokens, cost) FROM STDIN"
+SKEW = 65_536  # so many steps from the most frequent word to the rarest of 2,000
+
+
+def messages(first: datetime, days: int, rows: int) -> Iterator[tuple[object, ...]]:
+    """A month of messages, the same in each run."""
+    chance = random.Random(first.isoformat())
+    letters = str.maketrans("0123456789", "etaoinshrd")
+    words = [md5(str(n)).translate(letters)[: 2 + n % 8] for n in range(1, 2001)]
+    spoken = [words[round(2000 ** (step / SKEW)) - 1] for step in range(SKEW)]
+    step = timedelta(days=days) / rows
+    people = [str(UUID(md5(str(n)))) for n in range(20_011)]
+    for n in range(rows):
+        yield (
+            str(UUID(int=chance.getrandbits(128), version=4)), people[n % 20_011], people[n % 997], ("user", "assistant")[n % 2],
+            " ".join(chance.choices(spoken, k=20 + n % 30)), (first + n * step).isoformat(), f'{{"n": {n}, "model": "m{n % 5}"}}',
+            n % 4000, f"{n % 10_000 / 10_000:.4f}",
+        )  # fmt: skip
+
+
+def md5(text: str) -> str:
+    """Of a text, in hexadecimal."""
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def spec_of(folder: Path) -> TableSpec:
@@ -76,9 +92,10 @@ def built(rows: int) -> Session:
     with psycopg.connect(where.conninfo, autocommit=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(TABLE)
-        connection.execute(WORDS)
-        for first, days, share in (("2024-02-01", 29, 1.0), ("2024-01-01", 31, 0.25), ("2024-03-01", 31, 2.0)):
-            connection.execute(ROWS, {"first": first, "days": days, "rows": int(rows * share)})
+        for month, days, share in ((2, 29, 1.0), (1, 31, 0.25), (3, 31, 2.0)):
+            with connection.cursor() as cursor, cursor.copy(COPIED) as copy:
+                for row in messages(datetime(2024, month, 1, tzinfo=UTC), days, int(rows * share)):
+                    copy.write_row(row)
     spec = spec_of(Path("/nonexistent"))
     for plan_of, day in ((migration.plan_migration, AS_OF), (archive.plan_archive, LATER)):
         with connect(where) as connection:

@@ -56,7 +56,7 @@ class MaintainPartitions(Run):
             missing = maintain.missing(spec, snapshot, upkeep, self.as_of)
             rows.append(
                 (
-                    spec.table, len(snapshot.partitions), maintain.covered_until(snapshot, self.as_of), f"{spec.ahead} {spec.every}s",
+                    spec.table, len(partitions.attached(snapshot)), maintain.covered_until(snapshot, self.as_of), f"{spec.ahead} {spec.every}s",
                     len(missing), sum(one.rows for one in waiting if one.moves),
                     sum(one.rows for one in waiting if not one.moves), upkeep.analyzed_at,
                 )

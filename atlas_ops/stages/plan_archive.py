@@ -78,7 +78,7 @@ class PlanArchive(Run):
             check for spec, snapshot in self._divided for check in archive.checks(spec, snapshot, self.as_of)
         ]
         for found in self._archives():
-            self.checks += quarantine.checks(found.spec, found.apart, found.months, months.late(found))
+            self.checks += quarantine.checks(found.spec, found.snapshot, found.apart, months.late(found))
         return views.checks_table(self.checks)
 
     def candidates(self) -> views.Folded:
@@ -99,7 +99,9 @@ class PlanArchive(Run):
     def standing(self) -> Table | views.Words:
         """Each month that has left or was exported: where it is, what its files take, whether they are proven."""
         rows = [
-            row for found in self._archives() for row in quarantine.standing_rows(found.spec, found.apart, found.months)
+            row
+            for found in self._archives()
+            for row in quarantine.standing_rows(found.spec, found.snapshot, found.apart, found.months)
         ]
         heads = {
             found.store.where: manifest.head(found.lines) for found in self._archives() if found.store and found.lines
@@ -229,7 +231,12 @@ class PlanArchive(Run):
         """Plan, if no cell has asked for it yet: a verdict without a plan would be worthless."""
         if self.plan is None:
             self.plan_archive()
-        return replace(super().report(), next=self._NEXT[self._how])
+        told = super().report()
+        waits = told.verdict is Verdict.PLANNED and self._how != "plan"
+        return replace(
+            told,
+            next=f'Read the plan, then run again with confirm = "{told.digest}".' if waits else self._NEXT[self._how],
+        )
 
     def headline(self) -> str:
         """How many partitions would go, and what that frees; or what was done."""

@@ -53,7 +53,9 @@ class RestoreArchive(Run):
         self.figures["manifests"] = {
             each.store.where: manifest.head(each.lines) for each in found if each.store and each.lines
         }
-        rows = [row for each in found for row in quarantine.standing_rows(each.spec, each.apart, each.months)]
+        rows = [
+            row for each in found for row in quarantine.standing_rows(each.spec, each.snapshot, each.apart, each.months)
+        ]
         if not rows:
             return views.Words("No month can come back.", "None is detached, and the archive holds none.")
         return quarantine.standing_table(rows)
@@ -115,6 +117,8 @@ class RestoreArchive(Run):
         if self.plan is None:
             self.plan_restore()
         told = super().report()
+        if told.verdict is Verdict.PLANNED:
+            return replace(told, next=f'Read the plan, then run again with confirm = "{told.digest}".')
         return told if self.plan and self.plan.steps else replace(told, next=self._NOTHING)
 
     def headline(self) -> str:

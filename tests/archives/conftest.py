@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from archives.road import Road
 
-from tests.database.conftest import Operations
+from tests.database.conftest import Operations, migrated, migrated_template
+
+__all__ = ["migrated", "migrated_template"]  # fixtures
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from archives.road import Road
 
-from atlas_ops import archive
+from atlas_ops import archive, months, quarantine
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import Snapshot
 from atlas_ops.spec import TableSpec
@@ -112,6 +112,19 @@ def test_with_a_registry_a_key_that_is_another_rows_by_now_keeps_the_month_aside
     note.restore(name)
     assert note.value(KEYS) == 30
     assert note.value("SELECT count(*) FROM note") == 31
+
+
+def test_with_a_registry_late_rows_are_not_moved_by_a_delete(over: Callable[[str], Over]) -> None:
+    note = over("registry")
+    note.detach()
+    note.run("INSERT INTO note VALUES (1000, '2024-01-05')", "INSERT INTO tag (note_id) VALUES (1000)")
+    found = note.archive
+    [check] = [
+        each
+        for each in quarantine.checks(found.spec, found.snapshot, found.apart, months.late(found))
+        if each.name == "late rows"
+    ]
+    assert check.sql == "" and "1 rows" in check.what
 
 
 def test_with_the_composite_key_a_month_leaves_only_if_nothing_refers_to_it(over: Callable[[str], Over]) -> None:

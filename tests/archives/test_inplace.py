@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from archives.road import Road
 
 from atlas_ops import charts, inplace
 from atlas_ops.errors import AtlasError
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_files_answer_for_the_table(diary: Road) -> None:
@@ -22,6 +26,14 @@ def test_the_files_answer_for_the_table(diary: Road) -> None:
         'SELECT mood, count(*) AS n, sum(cost::DECIMAL(18,3)) AS cost, min("at")::DATE AS begun FROM diary GROUP BY 1',
     )
     assert [tuple(row) for row in found.rows] == [("calm", 58, Decimal("213.875"), date(2024, 1, 1))]
+
+
+def test_what_can_be_asked_is_told(diary: Road) -> None:
+    """The query that 08 begins with."""
+    diary.away()
+    [query] = re.findall(r'run\.ask\(\\"(SELECT .*?)\\"\)', (ROOT / "notebooks" / "08_plan_archive.ipynb").read_text())
+    found = {(table, column): kind for table, column, kind in inplace.ask([diary.archive], query).rows}
+    assert found["diary", "at"].startswith("TIMESTAMP") and found["diary", "id"] == "BIGINT" and len(found) == 8
 
 
 def test_what_it_cannot_answer_is_told_without_a_value(diary: Road) -> None:

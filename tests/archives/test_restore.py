@@ -8,9 +8,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from archives.road import Road
+from archives.road import LATER, Road
 
-from atlas_ops import restore, restoring
+from atlas_ops import archive, restore, restoring
 from atlas_ops.errors import AtlasError
 from atlas_ops.report import Severity
 
@@ -31,6 +31,24 @@ def test_archive_drop_restore_attach_leaves_ledger_and_digest_as_they_were(diary
     assert (diary.ledger(), diary.digest(), diary.bounds()) == before
     assert [line.event for line in diary.lines()][-2:] == ["restored", "restored"]
     assert diary.restore(view="") == (), "nothing is asked for"
+
+
+@pytest.mark.parametrize("form", ["dump", "parquet"])
+def test_without_a_default_partition_a_month_leaves_concurrently_and_comes_back(
+    empty: Any, road: Callable[..., Road], form: str
+) -> None:
+    found = road(
+        empty,
+        "CREATE TABLE item (id bigint PRIMARY KEY, at timestamptz NOT NULL, body text)",
+        "INSERT INTO item SELECT n, '2023-12-31'::timestamptz + n * interval '1 day', 'day ' || n FROM generate_series(1, 58) n",
+        table="item", partition_key="at", default_partition=False,
+    )  # fmt: skip
+    found.migrate()
+    before = found.ledger(), found.digest(), found.bounds()
+    plan = archive.plan_archive(found.spec, found.snapshot(), LATER)
+    assert len([step for step in plan.steps if any(" CONCURRENTLY" in each for each in step.statements)]) == 2
+    found.restore(*found.away(), form=form)
+    assert (found.ledger(), found.digest(), found.bounds()) == before
 
 
 def test_a_table_with_something_of_everything_comes_back_as_it_was(empty: Any, road: Callable[..., Road]) -> None:
@@ -97,6 +115,27 @@ def test_live_and_archived_rows_in_one_view_that_goes_when_they_are_one_again(di
     diary.restore(january)
     assert diary.value("SELECT to_regclass('public.diary_all')") is None
     assert diary.digest()[0] == 31 + 1
+
+
+def test_no_row_is_in_the_view_twice(diary: Road) -> None:
+    """A copy of a month that is attached, or of one that stands in quarantine, is read by its own name."""
+    rows = diary.digest()[0]
+    diary.export(purpose="backup")
+    january, february, default = diary.attached()
+    for name in (january, default):
+        with pytest.raises(AtlasError, match=f"{name} would be in public.diary_all twice"):
+            diary.returning(name, place="aside", view="diary_all")
+    diary.restore(january, place="aside")
+    diary.detach()
+    diary.restore(view="diary_all")
+    assert diary.value("SELECT count(*) FROM public.diary_all") == rows, "quarantine, not the copy of January"
+    assert diary.value("SELECT count(DISTINCT id) FROM public.diary_all") == rows
+    diary.restore(february, view="diary_all")
+    assert (
+        diary.value("SELECT count(DISTINCT id) FROM public.diary_all")
+        == diary.value("SELECT count(*) FROM public.diary_all")
+        == rows
+    )
 
 
 def test_a_view_of_somebody_elses_is_left_alone(diary: Road) -> None:

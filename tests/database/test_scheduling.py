@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -142,6 +143,10 @@ def test_a_job_makes_the_partition_without_us_and_goes_again_without_a_trace(cro
         schedule(cron, cron.conninfo)
     assert "no superuser" in stop.value.why and one_set(cron)[2].jobs == ()
     assert states(cron)["pg_cron"][0] is Severity.NOTE
+    assert states(cron)["schedule"] == (
+        Severity.NOTE,
+        "Nothing has been missing for longer than a day; no schedule has been seen at work yet.",
+    )
 
     made = schedule(cron, cron.superuser)
     assert [step.name for step in made.steps] == [
@@ -166,6 +171,7 @@ def test_a_job_makes_the_partition_without_us_and_goes_again_without_a_trace(cro
     assert found[2].care.whole_by == "pg_cron" and found[2].care.whole_at >= found[2].care.made_at
     told = {check.name: check for check in scheduling.checks([found], TODAY)}
     assert told["pg_cron"].severity is Severity.OK and told["schedule"].severity is Severity.OK
+    assert re.search(r"last seen at work at [-\d]+ [:\d]+ UTC: pg_cron\.", told["schedule"].what)
     assert maintain.missing(*found, TODAY) == ()
     outcome = scheduling.outcome(*found, TODAY)
     assert (outcome.made, outcome.missing, outcome.until) == (following, 0, THIS.next().upper.date())
@@ -207,7 +213,7 @@ def test_what_is_wrong_with_a_job_is_told_by_outcome_and_mended(cron: Cron, ops:
         Severity.WARN,
         "A partition has been missing for 4 days: no schedule has made it.",
     )
-    assert states(cron, THIS.lower.date())["schedule"][0] is Severity.OK
+    assert states(cron, THIS.lower.date())["schedule"][0] is not Severity.WARN
     # what is abandoned takes its jobs along
     spec, snapshot, _ = one_set(cron)
     ops.carry_out(cron, cutover.plan_abandon(spec, snapshot))

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 from health.conftest import AS_OF, MADE, Watched, spec
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from atlas_ops import alerts, archive, examination, execute, health_catalog, migration
 from atlas_ops.alerts import NOT_READ, Level
@@ -370,8 +370,12 @@ def test_sets_of_others_under_hostile_names_are_read(
 # the clock
 
 
-def test_the_schedule_stops_and_the_alert_comes_in_time(watched: Watched) -> None:
-    """Nobody calls create_future_partitions() any more: the first row falls on 2027-03-01."""
+@pytest.mark.parametrize("zone", ["UTC", "Africa/Johannesburg", "America/New_York"])
+def test_the_schedule_stops_and_the_alert_comes_in_time(watched: Watched, zone: str) -> None:
+    """Nobody calls create_future_partitions() any more: the first row falls on 2027-03-01, whatever the clock of the server reads."""
+    watched.run(
+        f"ALTER ROLE postgres IN DATABASE {conninfo_to_dict(watched.database.conninfo)['dbname']} SET timezone = '{zone}'"
+    )
     days = [AS_OF + timedelta(days=n) for n in range(0, 100, 1)]
     [vitals] = health_catalog.vitals(watched.operations.session(watched.database), [spec()])
     warned = [day for day in days if _runway(vitals, day) is W]

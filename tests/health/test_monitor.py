@@ -114,7 +114,12 @@ def test_the_document_is_strict_json_and_whole(command: Command) -> None:
     [table] = document["tables"]
     assert (table["table"], table["partitioned_table"], table["state"]) == ("event", "public.event", "in use")
     assert list(table["figures"]) == list(FIGURES) and table["figures"]["runway"]["value"] == 98
-    assert table["covered_until"] == "2027-03-01" and table["bytes"]["heap"] > 0 and len(table["periods"]) == 27
+    assert (
+        table["covered_until"] == "2027-03-01"
+        and table["bytes"]["heap"] > 0
+        and table["rows"] == 24_001
+        and len(table["periods"]) == 27
+    )
     assert [period["label"] for period in table["expected"]] == ["2026-11", "2026-12", "2027-01", "2027-02"]
 
 

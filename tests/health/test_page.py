@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import papermill
+import psycopg
 import pytest
 from health.conftest import AS_OF, KEYS, Watched
 from psycopg.conninfo import conninfo_to_dict
 from traitlets.config import Config
 
-from atlas_ops import record
+from atlas_ops import health_catalog, record
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "09_monitor_health.ipynb"
 QUIET = Config(KernelManager={"transport_encryption": "auto"})
@@ -66,13 +68,47 @@ def test_what_is_critical_makes_the_record_red_and_a_warning_does_not(page: Any,
     assert WORD not in json.dumps([warned, red])
 
 
-def test_the_page_is_made_while_the_table_is_locked(page: Any, watched: Watched) -> None:
+class Waits(threading.Thread):
+    """How long somebody has waited for a lock of this database, at most, by the server's own clock; in seconds."""
+
+    LONGEST = (
+        "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - waitstart)), 0)::float FROM pg_locks "
+        "WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+
+    def __init__(self, conninfo: str) -> None:
+        super().__init__()
+        self.conninfo, self.longest, self.stop = conninfo, 0.0, threading.Event()
+
+    def run(self) -> None:
+        with psycopg.connect(self.conninfo, autocommit=True) as conn:
+            while not self.stop.wait(0.02):
+                ((seconds,),) = conn.execute(self.LONGEST).fetchall()
+                self.longest = max(self.longest, seconds)
+
+
+def test_the_page_is_made_while_everything_is_locked_and_waits_no_longer_than_its_timeout(
+    page: Any, watched: Watched
+) -> None:
+    """The set, what is beside it, and our own tables: each line that is not read waited for its lock, and none longer than lock_timeout."""
+    waits = Waits(watched.database.conninfo)
     with watched.database.connect() as holder:
         holder.execute("LOCK TABLE event, partitions.event_key_log IN ACCESS EXCLUSIVE MODE")
         content = page()
+        holder.execute("LOCK TABLE atlas_ops.online_copy, atlas_ops.partitioned_table IN ACCESS EXCLUSIVE MODE")
+        waits.start()
+        whole = page()
+        waits.stop.set()
+        waits.join()
     said = record.result(content)
     assert record.stop(content) == [] and said is not None
     assert said["headline"].startswith("1 table: 3 not read.")
+    said = record.result(whole)
+    assert record.stop(whole) == [] and said is not None
+    assert said["headline"].startswith("1 table: 4 not read."), said["headline"]
+    timeout = health_catalog.LOCK_TIMEOUT_MS / 1000
+    # that it did wait is seen; on top of the timeout comes what the machine takes to act on it
+    assert timeout / 2 < waits.longest < timeout + 0.5, waits.longest
 
 
 def test_two_tables_of_sixty_partitions_are_a_page_in_time(

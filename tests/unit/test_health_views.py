@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -128,8 +129,10 @@ def test_each_table_has_a_line() -> None:
         ("public.event", "warning", "in use"),
         ("public.none", "ok", "not migrated"),
     ]
-    assert table.rows[0][6:] == (98.0, "2027-03-01", "600 rows, 5.9 kB up to the end of 2026-12")
-    assert table.rows[1][3:] == (None,) * 6
+    assert table.rows[0][6:] == (98.0, "2027-03-01", "not yet", "600 rows, 5.9 kB up to the end of 2026-12")
+    assert table.rows[1][3:] == (None,) * 7
+    seen = replace(health(), whole_at=datetime(2026, 11, 22, 3, 17, tzinfo=UTC), whole_by="pg_cron")
+    assert health_views.states_table(judged(seen)).rows[0][8] == "2026-11-22 03:17, pg_cron"
 
 
 def test_every_figure_has_a_line_with_its_thresholds() -> None:

@@ -259,6 +259,9 @@ def test_the_digest_of_a_move_does_not_follow_the_rows_that_come_in() -> None:
 # Schedules, by outcome
 
 
+SEEN = replace(CARE, whole_at=SERVER.now, whole_by="pg_cron")
+
+
 def job(**fields: Any) -> Job:
     return replace(
         Job(scheduling.MAKE_JOB, "17 * * * *", scheduling.MAKE, True, "atlas", "postgres", "succeeded", SERVER.now),
@@ -273,10 +276,31 @@ def job(**fields: Any) -> Job:
 )  # fmt: skip
 def test_a_job_is_told_as_it_is(fields: dict[str, Any], severity: Severity, words: str) -> None:
     found = {
-        check.name: check for check in scheduling.checks([(spec(), WHOLE, Upkeep(CARE, jobs=(job(**fields),)))], AS_OF)
+        check.name: check for check in scheduling.checks([(spec(), WHOLE, Upkeep(SEEN, jobs=(job(**fields),)))], AS_OF)
     }
     assert found["pg_cron"].severity is severity and words in found["pg_cron"].what
     assert found["schedule"].severity is Severity.OK
+
+
+def test_a_schedule_is_well_once_somebody_was_seen_at_work_whatever_jobs_there_are() -> None:
+    def schedule(care: Care) -> tuple[Severity, str]:
+        [found] = [
+            one
+            for one in scheduling.checks([(spec(), WHOLE, Upkeep(care, jobs=(job(),)))], AS_OF)
+            if one.name == "schedule"
+        ]
+        return found.severity, found.what.partition("; ")[2]
+
+    earlier = SERVER.now - timedelta(days=3)
+    assert schedule(CARE) == (Severity.NOTE, "no schedule has been seen at work yet.")
+    at = f"{SERVER.now:%Y-%m-%d %H:%M} UTC"
+    for care, by in (
+        (SEEN, "pg_cron"),
+        (replace(SEEN, made_at=earlier, made_by="another"), "pg_cron"),
+        (replace(CARE, whole_at=earlier, whole_by="pg_cron", made_at=SERVER.now, made_by="atlas_ops"), "atlas_ops"),
+        (replace(CARE, made_at=SERVER.now), "by whom is not known"),
+    ):
+        assert schedule(care) == (Severity.OK, f"last seen at work at {at}: {by}.")
 
 
 @pytest.mark.parametrize(
@@ -290,7 +314,7 @@ def test_a_job_is_told_as_it_is(fields: dict[str, Any], severity: Severity, word
     ],
 )
 def test_a_schedule_that_does_nothing_is_late_from_the_day_on_which_a_month_was_asked_for(day: date, late: int) -> None:
-    sets = [(spec(), WHOLE, Upkeep(CARE, jobs=(job(),)))]
+    sets = [(spec(), WHOLE, Upkeep(SEEN, jobs=(job(),)))]
     assert maintain.overdue(*sets[0], day) == late
     warned = [check for check in scheduling.checks(sets, day) if check.name == "schedule"]
     assert [check.severity for check in warned] == [Severity.WARN if late > 1 else Severity.OK], (

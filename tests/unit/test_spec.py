@@ -16,7 +16,7 @@ from atlas_ops import spec
 from atlas_ops.bounds import Every, period_of
 from atlas_ops.errors import AtlasError
 from atlas_ops.spec import TableSpec, find_specs, load, tables_from
-from atlas_ops.written import KeyFrom
+from atlas_ops.written import KeyFrom, stretch
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "parameters").glob("*.yml"))
@@ -192,14 +192,14 @@ def test_what_is_held_is_a_year_a_month_or_a_day(file: Path, written: str, first
     file.write_text(GOOD + f"    hold: [{written}]\n")
     [table] = load(file).tables
     assert table.hold == (written,)
-    assert [str(edge.date()) for edge in spec.stretch(*table.hold)] == [first, after]
+    assert [str(edge.date()) for edge in stretch(*table.hold)] == [first, after]
 
 
 @pytest.mark.parametrize(
     ("written", "read"),
     [
         ("archive", "{folder}/archive"),
-        ("../archive", "{folder}/../archive"),
+        ("../archive", "{folder.parent}/archive"),
         ("/srv/atlas_archive", "/srv/atlas_archive"),
         ("file:///srv/atlas_archive", "file:///srv/atlas_archive"),
         ("s3://bucket/production", "s3://bucket/production"),
