@@ -8,6 +8,10 @@ all the rows, and reports the mean latency of that one statement. Both tables ru
 round counts. Where single rounds of pgbench come to different verdicts, 05's among them, the query is too close to call and said to be "close".
 The same rule makes a verdict of either ratio: faster or slower where it is more than 10 % and 0.07 ms away from the same.
 Statements that write run between BEGIN and ROLLBACK, which are not counted.
+
+Besides the application's queries a report is asked (reports.yml) whose text no partition bound can match. Below stand the rewrites that 05
+found by itself; where the application would send nothing more, pgbench asks them too, of both tables: the last column tells what the text
+alone gains.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from atlas_ops.workload import Query
 
 AS_OF = date(2026, 11, 27)
 WORKLOAD = Path(__file__).parents[1] / "parameters" / "workloads" / "atlas.yml"
+REPORTS = Path(__file__).with_name("reports.yml")
 NAME = "bench_explain"
 PERIOD = {"from": "2024-01-01", "until": "2027-01-01", "copy": "by_partition"}
 SPECS = [
@@ -82,7 +87,7 @@ def scripts(connection: psycopg.Connection, query: Query, original: str, table: 
         yield "\n".join([*lines, f"/* asked */ {asked};", "ROLLBACK;"])
 
 
-def latency(texts: list[str], name: str, seconds: int) -> float:
+def latency(texts: list[str], asked: argparse.Namespace) -> float:
     """The mean latency of the statement in ms, each of the scripts as often."""
     with tempfile.TemporaryDirectory() as folder:
         files = []
@@ -90,9 +95,9 @@ def latency(texts: list[str], name: str, seconds: int) -> float:
             path = Path(folder) / f"{number}.sql"
             path.write_text(text)
             files += ["-f", str(path)]
-        command = [str(embedded.bin_dir() / "pgbench"), "-n", "-r", "-M", "extended", "-T", str(seconds), *files]
+        command = [str(embedded.bin_dir() / "pgbench"), "-n", "-r", "-M", "extended", "-T", str(asked.seconds), *files]
         told = subprocess.run(
-            [*command, embedded.conninfo(name, demo.DBNAME)], capture_output=True, text=True, check=True
+            [*command, embedded.conninfo(asked.name, demo.DBNAME)], capture_output=True, text=True, check=True
         )
     found = [float(ms) for ms in re.findall(r"^\s+([\d.]+)\s+\d+\s+/\* asked", told.stdout, re.MULTILINE)]
     assert len(found) == len(texts), told.stdout + told.stderr
@@ -112,14 +117,17 @@ def main() -> None:
     options.add_argument("--usage-logs", type=int, default=300_000)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=int, default=1)
+    options.add_argument(
+        "--name", default=NAME, help="of the embedded server; another one leaves an earlier run's alone"
+    )
     options.add_argument("--keep", action="store_true", help="use what an earlier run built")
     asked = options.parse_args()
-    demo.ensure(NAME, messages=asked.messages, usage_logs=asked.usage_logs, rebuild=not asked.keep)
-    where = Session(NAME, embedded.conninfo(NAME, demo.DBNAME), NAME)
+    demo.ensure(asked.name, messages=asked.messages, usage_logs=asked.usage_logs, rebuild=not asked.keep)
+    where = Session(asked.name, embedded.conninfo(asked.name, demo.DBNAME), asked.name)
     specs = tables_from(SPECS)
     migrated(where, specs)
     swept(where, specs)
-    queries = workload.load(WORKLOAD).queries
+    queries = [query for path in (WORKLOAD, REPORTS) for query in workload.load(path).queries]
     begun = time.perf_counter()
     results = [result for spec in specs for result in measure.workload(where, spec, queries)]
     print(f"05 measured {len(results)} queries in {time.perf_counter() - begun:.0f} s")
@@ -133,9 +141,7 @@ def main() -> None:
             before = list(scripts(connection, result.query, original, original, result.query.sql))
             text = result.query.sql_partitioned or result.query.sql
             after = list(scripts(connection, result.query, original, partitioned, text))
-        runs = [
-            (latency(before, NAME, asked.seconds), latency(after, NAME, asked.seconds)) for _ in range(asked.rounds)
-        ]
+        runs = [(latency(before, asked), latency(after, asked)) for _ in range(asked.rounds)]
         first, second = (statistics.median(each) for each in zip(*runs, strict=True))
         verdicts = {judged(*each) for each in runs}
         verdict = judged(first, second)
@@ -150,14 +156,35 @@ def main() -> None:
             flush=True,
         )
     print(f"{agreed} of {len(results)} verdicts agree, as far as pgbench can tell.\n\nRewritten, by 05:")
+    print(
+        f"{'query':<22}{'as it is':>8} {'':<8} {'rewrite':<18}{'05':>8} {'':<8}{'pgbench':>8} {'':<8} the original, asked the same"
+    )
     for result in results:
         rewrite = result.rewrite
         if rewrite and rewrite.timing and result.timing:
+            (spec,) = [spec for spec in specs if workload.asks(result.query, spec)]
             print(
-                f"{result.name:<22}{result.timing.ratio:>8.2f} {result.verdict:<8} {rewrite.name:<18}"
-                f"{rewrite.timing.ratio:>8.2f} {comparison.judged(rewrite.timing)}"
+                f"{result.name:<22}{result.timing.ratio:>8.2f} {result.verdict:<8} {rewrite.name:<18}{rewrite.timing.ratio:>8.2f} "
+                f"{comparison.judged(rewrite.timing):<8}{asked_by_pgbench(where, spec, result.query, rewrite.sql, asked)}",
+                flush=True,
             )
-    embedded.stop(NAME)
+    embedded.stop(asked.name)
+
+
+def asked_by_pgbench(where: Session, spec: TableSpec, query: Query, rewritten: str, asked: argparse.Namespace) -> str:
+    """The rewrite on the partitioned table and on the original, against the query on the original; nothing where values are sent along."""
+    original, partitioned = identifier(*spec.original_at), identifier(*spec.partitioned_at)
+    if set(workload.parameters(rewritten)) - set(workload.parameters(query.sql)):
+        return ""
+    with psycopg.connect(where.conninfo, autocommit=True) as connection:
+        connection.execute("SET search_path = public; SET TimeZone = 'UTC'")
+        ways = [
+            list(scripts(connection, query, original, table, text))
+            for table, text in ((original, query.sql), (partitioned, rewritten), (original, rewritten))
+        ]
+    runs = [[latency(way, asked) for way in ways] for _ in range(asked.rounds)]
+    before, after, same = (statistics.median(each) for each in zip(*runs, strict=True))
+    return f"{after / before:>8.2f} {judged(before, after):<8} {same / before:.2f} ({before:.3f}, {after:.3f} and {same:.3f} ms)"
 
 
 if __name__ == "__main__":

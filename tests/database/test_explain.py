@@ -401,7 +401,7 @@ def test_a_query_that_writes_must_say_so(migrated: Migrated) -> None:
 
 
 def test_merge_is_measured_though_its_plan_is_printed_as_no_json(migrated: Migrated) -> None:
-    """PostgreSQL 15 to 18 print the counts of a MERGE with several target tables into the list of those tables."""
+    """PostgreSQL 15 and 18 print the counts of a MERGE with several target tables into the list of those tables."""
     merge = (
         "MERGE INTO {table} AS m USING (SELECT %(id)s AS id, %(at)s AS at) AS sent ON m.id = sent.id AND m.created_at = sent.at "
         "WHEN MATCHED THEN UPDATE SET content = 'sent again, rolled back' "
