@@ -27,7 +27,7 @@ Document = Mapping[str, Any]
 
 _COUNTS = r",\s*".join(rf'"Tuples {done}": \d+' for done in ("Inserted", "Updated", "Deleted", "Skipped"))
 _OF_MERGE = re.compile(rf"\}},\s*({_COUNTS})\s*\]")
-"""Where PostgreSQL (15 and 18 were looked at) prints what a MERGE did that has several target tables: into the list of the tables, which is no JSON."""
+"""Where PostgreSQL (15 and 18 were seen) prints what a MERGE did that has several target tables: into their list, which is no JSON."""
 
 
 def read(text: str) -> Document:
