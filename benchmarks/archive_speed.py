@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -159,11 +160,16 @@ class Marks:
     def _watch(self) -> None:
         while not self.ended.wait(0.05):
             self.memory.append(status("self", "VmRSS"))
-            own = f"/proc/self/task/{os.getpid()}/children"
-            children = [
-                each for path in Path("/proc/self/task").glob("*/children") for each in path.read_text().split()
-            ] if Path(own).exists() else []  # fmt: skip
-            self.beside = max([self.beside, *(status(each, "VmHWM") for each in children)])
+            threads = Path("/proc/self/task").glob("*/children")
+            children = [each for thread in threads for each in thread.read_text().split()]
+            self.beside = max([self.beside, *(status(each, "VmHWM") for each in children if another(each))])
+
+
+def another(process: str) -> bool:
+    """Whether a child runs a program by now; before that it shares this one's memory."""
+    with suppress(OSError):
+        return Path(f"/proc/{process}/exe").readlink() != Path("/proc/self/exe").readlink()
+    return False
 
 
 def status(process: str, field: str) -> int:
