@@ -201,6 +201,7 @@ class _Run:
                 command, stdout=subprocess.PIPE, stderr=said, stdin=subprocess.DEVNULL, env=environment
             ) as process:
                 assert process.stdout is not None
+                programs.widen(process.stdout)
                 try:
                     told = 0
                     while block := process.stdout.read(BLOCK_BYTES):

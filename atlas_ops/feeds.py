@@ -23,6 +23,7 @@ BATCH_ROWS = 16_384  # at most; and of wide rows so many as BATCH_BYTES hold
 BATCH_BYTES = 4 << 20
 _HEAD, _START, _END = b"\nCOPY ", b" FROM stdin;\n", b"\\.\n"
 _LONGEST_HEAD = 64 << 20  # of what pg_restore writes before the rows
+_TAIL = 64 << 10  # what it writes after them is shorter; if it were not, the server ignores what follows \.
 
 
 def feed(store: Store, export: Export, form: Form, major: int) -> Feed:
@@ -87,6 +88,7 @@ def _dump(store: Store, kept: Kept, major: int) -> Iterator[tuple[bytes, int]]:
     command = [str(program), "--data-only", "--file=-"]
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said) as process:  # noqa: S603
+            programs.widen(process.stdin, process.stdout)
             pump = _Pump(store, kept, process)
             pump.start()
             try:
@@ -158,31 +160,24 @@ class _Pump(threading.Thread):
 
 
 def _rows(stream: IO[bytes]) -> Iterator[tuple[bytes, int]]:
-    """What stands between COPY and \\. of a script; nothing where there is no COPY."""
+    """What stands between COPY and \\. of a script; nothing where there is no COPY. The end is looked for at the end alone."""
     head = b"\n"
     while _START not in head[max(head.find(_HEAD), 0) :] or _HEAD not in head:
         block = stream.read(4096)
         if not block or len(head) > _LONGEST_HEAD:
             return
         head += block
-    begun = head.index(_START, head.index(_HEAD)) + len(_START)
-    left = head[begun:]
-    while True:
-        if left.startswith(_END):
-            return
-        ended = left.find(b"\n" + _END)
-        if ended >= 0:
-            rows = left[: ended + 1]
-            yield rows, rows.count(b"\n")
-            return
-        # the last line may be the beginning of the end
-        cut = left.rfind(b"\n", 0, max(len(left) - len(_END), 0)) + 1
-        if cut:
-            yield left[:cut], left.count(b"\n", 0, cut)
-            left = left[cut:]
-        block = stream.read(BLOCK_BYTES)
-        if not block:
-            if left:
-                yield left, left.count(b"\n")
-            return
+    left = head[head.index(_START, head.index(_HEAD)) + len(_START) :]
+    told, sent = 0.0, 0
+    while block := stream.read(BLOCK_BYTES):
         left += block
+        cut = left.rfind(b"\n", 0, max(len(left) - _TAIL, 0)) + 1
+        if cut:
+            # rows a byte, for the progress: to count them all takes longer than to send them
+            told = told or left.count(b"\n", 0, cut) / cut
+            yield left[:cut], int((sent + cut) * told) - int(sent * told)
+            left, sent = left[cut:], sent + cut
+    ended = 0 if left.startswith(_END) else left.find(b"\n" + _END) + 1
+    rows = left[:ended] if ended or left.startswith(_END) else left
+    if rows:
+        yield rows, rows.count(b"\n")

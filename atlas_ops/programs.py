@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from atlas_ops import embedded
 from atlas_ops.database import Session
@@ -15,6 +18,8 @@ from atlas_ops.errors import AtlasError
 
 PACKAGED = ("/usr/lib/postgresql/{major}/bin", "/usr/pgsql-{major}/bin", "/opt/homebrew/opt/postgresql@{major}/bin")
 """Where Debian, Red Hat and Homebrew keep the programs of a version, whatever the PATH says."""
+
+PIPE_BYTES = 1 << 20  # what an unprivileged user may ask for
 
 SETTINGS = ("TimeZone=UTC", "lc_monetary=C")
 """What pg_dump leaves as the database has it: money is written with the separators of lc_monetary, and read back by another's."""
@@ -40,6 +45,14 @@ def environment(where: Session) -> dict[str, str]:
     options = " ".join(["-c " + setting for setting in SETTINGS])
     given = os.environ.get("PGOPTIONS", "")
     return {**os.environ, "PGAPPNAME": where.application_name, "PGOPTIONS": f"{given} {options}".strip(), "LC_ALL": "C"}
+
+
+def widen(*pipes: IO[bytes] | None) -> None:
+    """Let a pipe hold a megabyte where the system can and allows it: the programs at its ends wait less for each other."""
+    for pipe in pipes:
+        with suppress(AttributeError, OSError):
+            assert pipe is not None
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def reason(said: str) -> str:

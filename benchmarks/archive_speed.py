@@ -5,8 +5,8 @@
 
 Export: the server's digest, pg_dump and Parquet from one snapshot, the manifest. Proof: both files restored into temporary tables and compared.
 On the embedded server, durability on. The messages are of 20 to 50 words, drawn as in a language: a few words often, most
-of them seldom. Memory is the peak of a process of its own that does nothing else, for a quarter of the rows, for all and for
-twice as many: it must not grow with the rows.
+of them seldom. Memory is that of a process of its own that does nothing else, as Linux tells it, for a quarter of the rows, for all
+and for twice as many: it must not grow with the rows, nor with the time.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ import hashlib
 import json
 import os
 import random
-import resource
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -37,6 +40,7 @@ from atlas_ops.spec import TableSpec, tables_from
 os.environ.setdefault("ATLAS_OPS_IDLE_SECONDS", "3600")  # it is the children that ask it
 NAME = "bench_archive"
 AS_OF, LATER = date(2024, 3, 20), date(2026, 11, 23)
+Timed = dict[str, Any]
 TABLE = """
 CREATE TABLE messages (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(), conversation_id uuid, user_id uuid, role text NOT NULL, content text NOT NULL,
@@ -115,8 +119,8 @@ def piped(where: Session, partition: str, folder: Path) -> tuple[float, int]:
     return time.perf_counter() - started, target.stat().st_size
 
 
-def road(where: Session, partition: str, folder: Path) -> dict[str, float]:
-    """Export and proof of one month in a process of its own: seconds, bytes, and its peak of memory."""
+def road(where: Session, partition: str, folder: Path) -> Timed:
+    """Export and proof of one month in a process of its own: seconds, bytes, and its memory."""
     done = subprocess.run(
         [sys.executable, __file__, "--child", where.conninfo, partition, str(folder)],
         capture_output=True,
@@ -124,33 +128,85 @@ def road(where: Session, partition: str, folder: Path) -> dict[str, float]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, float] = json.loads(done.stdout)
+    found: Timed = json.loads(done.stdout)
     return found
+
+
+class Marks:
+    """When each label of the progress was heard first, and what memory the process held meanwhile."""
+
+    def __init__(self) -> None:
+        self.begun, self.first, self.memory = time.perf_counter(), dict[str, float](), list[int]()
+        self.beside, self.ended = 0, threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __call__(self, done: int, total: int, label: str = "") -> None:
+        self.first.setdefault(label, self.seconds)
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.perf_counter() - self.begun
+
+    def at(self, start: str, ending: str = "") -> float:
+        """When a label with that start and ending was heard last of all such."""
+        return max(when for label, when in self.first.items() if label.startswith(start) and label.endswith(ending))
+
+    def quarters(self) -> list[int]:
+        """The most it held in each quarter of the time, in bytes."""
+        quarter = len(self.memory) // 4
+        return [max(self.memory[number * quarter : (number + 1) * quarter]) for number in range(4)]
+
+    def _watch(self) -> None:
+        while not self.ended.wait(0.05):
+            self.memory.append(status("self", "VmRSS"))
+            threads = Path("/proc/self/task").glob("*/children")
+            children = [each for thread in threads for each in thread.read_text().split()]
+            self.beside = max([self.beside, *(status(each, "VmHWM") for each in children if another(each))])
+
+
+def another(process: str) -> bool:
+    """Whether a child runs a program by now; before that it shares this one's memory."""
+    with suppress(OSError):
+        return Path(f"/proc/{process}/exe").readlink() != Path("/proc/self/exe").readlink()
+    return False
+
+
+def status(process: str, field: str) -> int:
+    """Bytes that Linux tells of a process; 0 where it has ended."""
+    try:
+        told = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(rf"^{field}:\s+(\d+) kB$", told, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def child(conninfo: str, partition: str, folder: str) -> None:
     """What `road` runs."""
-    where, spec = Session(NAME, conninfo, archive.STAGE), spec_of(Path(folder))
+    where, spec, marks = Session(NAME, conninfo, archive.STAGE), spec_of(Path(folder)), Marks()
 
     def read() -> months.Archive:
         with connect(where) as connection:
             return months.read(where, spec, catalog.snapshot(connection, spec, migration.names_needed(spec, AS_OF)))
 
-    started = time.perf_counter()
     exporting = months.exporting([read()], [partition], "archive")
-    [line] = months.run_export(exporting, exporting.plan.digest)
-    exported = time.perf_counter()
-    peak_export = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    [line] = months.run_export(exporting, exporting.plan.digest, marks)
+    exported = marks.seconds
+    peak_export = status("self", "VmHWM")
     proving = months.proving([read()], [partition])
-    assert len(months.prove(proving, proving.plan.digest)) == 2
-    proven = time.perf_counter()
+    by_dump, by_parquet = (each.seconds for each in months.prove(proving, proving.plan.digest, marks))
+    proven = marks.seconds
+    marks.ended.set()
     found = read()
     assert found.months[partition].proven, "an export that is not proven has no time"
     files = found.months[partition].export.files
+    digest = marks.at("dump ") - marks.at("read messages")
     told = {
-        "rows": line.rows, "export": exported - started, "prove": proven - exported, "dump": files["dump"].bytes, "parquet": files["parquet"].bytes,
-        "peak_export": peak_export * 1024, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "peak_children": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
+        "rows": line.rows, "export": exported, "prove": proven - exported, "digest": digest,
+        "files": marks.at("written messages") - marks.at("dump "), "again": marks.at("write the manifest") - marks.at("written messages"),
+        "by_dump": by_dump, "by_parquet": by_parquet, "dump": files["dump"].bytes, "parquet": files["parquet"].bytes,
+        "peak_export": peak_export, "peak": status("self", "VmHWM"), "quarters": marks.quarters(), "beside": marks.beside,
     }  # fmt: skip
     print(json.dumps(told))
 
@@ -169,34 +225,56 @@ def main() -> None:
     month, timed, peers = "messages_2024_02", [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for _ in range(given.rounds):
+        for number in range(given.rounds):
             peers.append(piped(where, month, folder))
-            timed.append(road(where, month, folder / "archive"))
-            shutil.rmtree(folder / "archive")
+            timed.append(road(where, month, folder / f"archive{number}"))
+            print(f"round {number + 1}: {told_of(peers[-1][0], timed[-1])}", file=sys.stderr, flush=True)
+            shutil.rmtree(folder / f"archive{number}")
         sizes = [road(where, each, folder / "archive") for each in ("messages_2024_01", month, "messages_2024_03")]
     embedded.stop(NAME)
-    rows = timed[0]["rows"]
+    print(f"{timed[0]['rows']:,.0f} rows, {given.rounds} rounds in turn\n")
+    print("\n".join([*speed(peers, timed), "", *memory(sizes)]))
+
+
+def told_of(peer: float, one: Timed) -> str:
+    """One round in a line."""
+    whole = one["export"] + one["prove"]
+    return f"pg_dump {peer:.1f} s, export {one['export']:.1f} s, proof {one['prove']:.1f} s: {whole / peer:.2f} times as long"
+
+
+def speed(peers: list[tuple[float, int]], timed: list[Timed]) -> list[str]:
+    """The table of the times: medians, and each against pg_dump in the same round."""
+    rows, first = timed[0]["rows"], timed[0]
+    median = {key: statistics.median(each[key] for each in timed) for key in first if key != "quarters"}
     peer = statistics.median(seconds for seconds, _ in peers)
-    export, prove = (statistics.median(each[key] for each in timed) for key in ("export", "prove"))
-    print(f"{rows:,.0f} rows, {given.rounds} rounds in turn\n")
-    print("| way | s | rows a second | bytes |\n|---|---|---|---|")
-    print(f"| `pg_dump -Fc` piped to a file | {peer:.1f} | {rows / peer:,.0f} | {peers[0][1] / 1e6:,.0f} MB |")
-    sizes_told = f"{timed[0]['dump'] / 1e6:,.0f} + {timed[0]['parquet'] / 1e6:,.0f} MB"
-    print(f"| export: digest, dump and Parquet | {export:.1f} | {rows / export:,.0f} | {sizes_told} |")
-    print(f"| proof: both restored and compared | {prove:.1f} | {rows / prove:,.0f} | |")
-    print(f"| export and proof | {export + prove:.1f} | {rows / (export + prove):,.0f} | |")
-    print("\n| rows | peak of the export | peak with the proof | largest program beside it |\n|---|---|---|---|")
-    for each in sizes:
-        print(
-            "| "
-            + " | ".join(
-                [
-                    f"{each['rows']:,.0f}",
-                    *(f"{each[key] / 1e6:,.0f} MB" for key in ("peak_export", "peak", "peak_children")),
-                ]
-            )
-            + " |"
-        )
+    whole = statistics.median(each["export"] + each["prove"] for each in timed)
+    ratio = statistics.median((each["export"] + each["prove"]) / of for each, (of, _) in zip(timed, peers, strict=True))
+    lines = [
+        ("`pg_dump -Fc` piped to a file", peer, f"{peers[0][1] / 1e6:,.0f} MB"),
+        ("export and proof", whole, f"{ratio:.2f} times as long"),
+        ("export", median["export"], f"{first['dump'] / 1e6:,.0f} + {first['parquet'] / 1e6:,.0f} MB"),
+        ("- digest by the server", median["digest"], ""),
+        ("- dump and Parquet side by side", median["files"], ""),
+        ("- both read again", median["again"], ""),
+        ("proof", median["prove"], ""),
+        ("- dump restored and compared", median["by_dump"], "side by side"),
+        ("- Parquet restored and compared", median["by_parquet"], "with it"),
+    ]
+    table = [f"| {what} | {seconds:.1f} | {rows / seconds:,.0f} | {note} |" for what, seconds, note in lines]
+    return ["| way | s | rows a second | |", "|---|---|---|---|", *table]
+
+
+def memory(sizes: list[Timed]) -> list[str]:
+    """The table of the memory: it must be the same in each row, and in each quarter of a run."""
+    lines = [
+        "| rows | peak of the export | peak with the proof | by quarters of the time | largest program beside it |",
+        "|---|---|---|---|---|",
+    ]
+    for one in sizes:
+        quarters = ", ".join(f"{each / 1e6:,.0f}" for each in one["quarters"])
+        figures = [f"{one[key] / 1e6:,.0f} MB" for key in ("peak_export", "peak", "beside")]
+        lines.append(f"| {one['rows']:,.0f} | {figures[0]} | {figures[1]} | {quarters} MB | {figures[2]} |")
+    return lines
 
 
 if __name__ == "__main__":
