@@ -41,7 +41,7 @@ ROOMS = {
     "decisions": _room(
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
         "archive explain "
-        "health ledger lints policies tables charts views incoming registry composite keys traffic scratch",
+        "health ledger lints policies tables charts views incoming registry composite keys takeover traffic scratch",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
