@@ -7,7 +7,7 @@ until somebody drops it, and ATTACH PARTITION with the bound in its comment brin
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -17,16 +17,17 @@ from atlas_ops import bounds, definition
 from atlas_ops.bounds import MOST_PERIODS, Bound
 from atlas_ops.definition import name, raw, text
 from atlas_ops.errors import AtlasError
-from atlas_ops.migration import mark_prefix
 from atlas_ops.model import Partition, Relation, Snapshot
 from atlas_ops.partitions import attached, listed, partitioned_table, qualified, role_names, rows_of
 from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.report import Check, Severity
-from atlas_ops.spec import TableSpec
+from atlas_ops.spec import TableSpec, stretch
 from atlas_ops.tables import Column, Table, count, size
 
 STAGE = "plan_archive"
 
+BEFORE = "; before: "  # in the mark of a table that was detached: the comment that it had
+HOLD_ALL = "all"
 CONCURRENT_LOCK_TIMEOUT = "10min"
 """How long DETACH CONCURRENTLY waits for others: in nobody's way, and giving up leaves a pending detach, so
 that the short lock_timeout of every other step would do harm here."""
@@ -59,6 +60,17 @@ def quarantine_mark(spec: TableSpec) -> str:
     It differs from the mark of the migration, which would take the table for its own and attach it again.
     """
     return f"atlas_ops: archived rows of {text(name(spec.schema, spec.name))} "
+
+
+def held(spec: TableSpec, bound: str) -> bool:
+    """Whether a partition of that bound is under legal hold: it does not leave, and what has left is not dropped."""
+    if spec.hold == HOLD_ALL:
+        return True
+    found = bounds.parse_bound(bound)
+    return found.readable and any(
+        (found.lower is None or found.lower < after) and (found.upper is None or found.upper > first)
+        for first, after in map(stretch, spec.hold)
+    )
 
 
 def candidates(spec: TableSpec, snapshot: Snapshot, as_of: date) -> tuple[Candidate, ...]:
@@ -116,8 +128,8 @@ def headline(spec: TableSpec, snapshot: Snapshot, as_of: date) -> str:
     )
 
 
-def plan_archive(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
-    """The steps that detach what leaves, the oldest first and one at a time; none where nothing leaves.
+def plan_archive(spec: TableSpec, snapshot: Snapshot, as_of: date, names: Collection[str] = ()) -> Plan:
+    """The steps that detach what leaves, the oldest first and one at a time; none where nothing leaves. `names`: of these only.
 
     A pending detach is completed by a plan of its own: before that PostgreSQL detaches no other (55000).
     """
@@ -128,7 +140,10 @@ def plan_archive(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
         judged = _judged(spec, snapshot, as_of)
         pending = [partition for _, partition in judged if partition.detach_pending]
         steps = [detaching.finalize(partition) for partition in pending] or [
-            step for candidate, partition in judged if candidate.goes for step in detaching.steps(partition)
+            step
+            for candidate, partition in judged
+            if candidate.goes and (not names or partition.name in names)
+            for step in detaching.steps(partition)
         ]
     return plan_for(STAGE, spec, snapshot.server, steps, headline(spec, snapshot, as_of))
 
@@ -215,6 +230,7 @@ def _fate(spec: TableSpec, snapshot: Snapshot, partition: Partition, bound: Boun
     ended = bound.upper is not None and bound.upper <= snapshot.server.now
     rules = (
         (partition.detach_pending, True, "Its detach was interrupted and must be completed."),
+        (held(spec, bound.text), False, "It is under legal hold."),
         (bound.is_default, False, "The default partition has no end."),
         (not bound.readable, False, "Its bound is no range of time."),
         (partition.kind == "f", False, "It is a foreign table: its rows lie elsewhere."),
@@ -328,10 +344,10 @@ class _Detaching:
 
     def _quarantine(self, partition: Partition) -> list[str]:
         """The comment that tells what it holds, the doors shut; row security only if off: a strong lock."""
-        ours = (quarantine_mark(self.spec), mark_prefix(self.spec))
-        mark = f"{ours[0]}{partition.bound}, detached from {self.target}, planned {self.as_of}"
+        ours = quarantine_mark(self.spec)
+        mark = f"{ours}{partition.bound}, detached from {self.target}, planned {self.as_of}"
         if partition.comment and not partition.comment.startswith(ours):
-            mark += f"; before: {partition.comment}"
+            mark += f"{BEFORE}{partition.comment}"
         roles = sorted({*self.snapshot.closed_to, *role_names(partition)})
         closing = definition.closing(partition.schema, partition.name, roles)
         return [

@@ -216,6 +216,16 @@ def parse_bound(expr: str) -> Bound:
     )
 
 
+def condition(expr: str, key: str) -> str:
+    """SQL that is true of the rows of a partition with that bound; `key` is the column, quoted. `true` where the bound is no range of time."""
+    values = _RANGE.fullmatch(expr)
+    if values is None or not parse_bound(expr).readable:
+        return "true"
+    ends = ((values[1], ">=", "MINVALUE"), (values[2], "<", "MAXVALUE"))
+    told = [f"{key} {sign} {value}" for value, sign, open_ in ends if value != open_]
+    return " AND ".join([f"{key} IS NOT NULL", *told])
+
+
 def gaps(bounds: Iterable[Bound]) -> list[tuple[datetime, datetime]]:
     """The stretches between the first range and the last that none covers."""
     found, end = [], None

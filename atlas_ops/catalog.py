@@ -19,6 +19,7 @@ from atlas_ops import bounds, incoming, migration, online, scratch, sqlfile
 from atlas_ops.bounds import Period
 from atlas_ops.database import translate
 from atlas_ops.errors import AtlasError
+from atlas_ops.idtime import Carries
 from atlas_ops.model import (
     Binding,
     Column,
@@ -26,12 +27,15 @@ from atlas_ops.model import (
     Constraint,
     Dependent,
     Fact,
+    ForeignTime,
     Grant,
     Index,
     Installed,
     KeyFacts,
+    LeafIndex,
     Lint,
     OnlineCopy,
+    OwnType,
     Partition,
     PartitionSchema,
     Policy,
@@ -46,6 +50,7 @@ from atlas_ops.model import (
     Taken,
     Transaction,
     Trigger,
+    View,
 )
 from atlas_ops.spec import TableSpec, exchanged, extended
 
@@ -138,6 +143,27 @@ def ledger(connection: psycopg.Connection, schema: str, name: str) -> tuple[Fact
         )
 
 
+def marked(connection: psycopg.Connection, mark: str) -> tuple[Partition, ...]:
+    """The tables that stand alone and whose comment begins so. Raises AtlasError where a read fails."""
+    with reading(connection, "Reading which partitions were detached"):
+        return rows(connection, "partitions", Partition, oid=0, mark=mark)
+
+
+def united(connection: psycopg.Connection, mark: str, oid: int = 0) -> tuple[View, ...]:
+    """Our views that unite live and archived rows; those that read one table, if `oid` names it."""
+    return rows(connection, "united", View, mark=mark, oid=oid)
+
+
+def relation_exists(connection: psycopg.Connection, schema: str, name: str) -> bool:
+    """Whether there is a relation of that name."""
+    return bool(rows(connection, "table", Table, schema=schema, name=name))
+
+
+def own_types(connection: psycopg.Connection, oid: int) -> tuple[OwnType, ...]:
+    """The types of the database's own that the columns of a table rest on."""
+    return rows(connection, "own_types", OwnType, oid=oid)
+
+
 def references(connection: psycopg.Connection, spec: TableSpec) -> tuple[Reference, ...]:
     """The foreign keys of other tables that refer to the table or, since a cut-over, to its registry; in the words they had before.
 
@@ -217,6 +243,8 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
             online=online_copy(connection, spec),
             ready=bool(care),
             aside=_refer_aside(connection, spec, original, partitions),
+            cared_for=bool(care)
+            or (divided is not None and bool(_ready(connection, divided.table.schema, divided.table.name))),
         )
 
 
@@ -338,6 +366,42 @@ def lints(connection: psycopg.Connection, spec: TableSpec, snapshot: Snapshot) -
         )
 
 
+def leaf_indexes(connection: psycopg.Connection, table: str) -> tuple[LeafIndex, ...]:
+    """The leaf partitions of `table` (qualified and quoted) with their valid indexes; empty where there is none."""
+    with reading(connection, f"Reading the partitions of {table}"):
+        return rows(connection, "leaf_indexes", LeafIndex, table=table)
+
+
+def foreign_times(connection: psycopg.Connection, oid: int) -> tuple[ForeignTime, ...]:
+    """The foreign keys of one column out of a table, with the columns of time of what they refer to."""
+    return rows(connection, "foreign_times", ForeignTime, oid=oid)
+
+
+def id_kinds(connection: psycopg.Connection, table: Table, columns: Sequence[str]) -> dict[str, Carries]:
+    """Columns whose values carry a time in all of a sample of some hundred rows: uuid v7, or ULID as text."""
+    found: dict[str, Carries] = {}
+    for column in columns:
+        asked = sqlfile.template(
+            "id_kind", column=sql.Identifier(column), table=sql.Identifier(table.schema, table.name)
+        )
+        row = connection.execute(asked).fetchone()
+        if row and row[0]:
+            found[column] = row[0]
+    return found
+
+
+def locks_taken(connection: psycopg.Connection, table: str) -> int:
+    """How many locks this transaction holds on `table` (qualified and quoted), its partitions and their indexes."""
+    (found,) = _column(connection, "locks_taken", table=table)
+    return int(found)
+
+
+def buffer_eviction(connection: psycopg.Connection) -> str | None:
+    """The schema of pg_buffercache where this role may empty shared buffers with it (PostgreSQL 17 and later), else None."""
+    row = connection.execute(sqlfile.text("catalog", "buffer_eviction")).fetchone()
+    return row[0] if row else None
+
+
 def rehearsal_place(connection: psycopg.Connection) -> RehearsalPlace:
     """Whether a rehearsal can begin on this database."""
     schemas = [scratch.SCHEMA, scratch.PARTITIONS]
@@ -363,11 +427,14 @@ def _installed(connection: psycopg.Connection) -> tuple[Installed, ...]:
 
 def _care(connection: psycopg.Connection, spec: TableSpec) -> bool | None:
     """Whether the partitioned table is in our registry (None: no) and ready there."""
+    return _ready(connection, *spec.partitioned_at)
+
+
+def _ready(connection: psycopg.Connection, schema: str, name: str) -> bool | None:
     if not _exists(connection, "atlas_ops.partitioned_table"):
         return None
     row = connection.execute(
-        "SELECT ready FROM atlas_ops.partitioned_table WHERE schema_name = %s AND table_name = %s",
-        spec.partitioned_at,
+        "SELECT ready FROM atlas_ops.partitioned_table WHERE schema_name = %s AND table_name = %s", (schema, name)
     ).fetchone()
     return row[0] if row else None
 

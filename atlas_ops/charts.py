@@ -1,70 +1,30 @@
-"""Charts that show wherever a record is opened: JupyterLab (trusted or not), GitHub, VS Code, the exported
-page.
+"""Charts of tables and their partitions, and of the waits at an exchange; those of queries are in `query_charts`.
 
 Each maker takes plain rows, already aggregated by SQL, and returns a `Chart`; its title states what the
-picture shows. A chart is drawn twice: as Vega-Lite 5, which JupyterLab renders, and as a PNG, which
-everything else does; neither needs the network. Text is mid-grey on a transparent background, so that light
-and dark themes both serve.
+picture shows.
 """
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import json
 import re
-import struct
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
-from atlas_ops.tables import AMBER, BLUE, GREEN, GREY, RED, count, size
-
-Spec = dict[str, Any]
-Row = Mapping[str, Any]
+from atlas_ops.drawing import PALE, WIDTH, Chart, Row, Spec, coloured, finished, milliseconds, plural, records, stacked
+from atlas_ops.tables import AMBER, BLUE, GREY, RED, count, size
 
 Moment = tuple[float, float, bool]
 """When a statement was sent, how long it took in ms, whether it failed."""
 Span = tuple[str, float, float]
 """What lasted from when until when, in seconds."""
 
-PALE = "#a9b4c0"
-_SCALE = 1.5  # pixels of the PNG to a CSS pixel: sharp on a laptop, a third of the size of 3
-_WIDTH = 760  # CSS pixels of a plot: the output area of JupyterLab on a 1366-pixel screen
-_LAB_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"  # JupyterLab 4 draws 3 to 5, and no other
 _MONTH = re.compile(r"(?<!\d)(\d{4})\D?(0[1-9]|1[0-2])(?!\d)")
 _BEFORE, _AFTER, _NO_KEY = "before", "after", "no key"
 _OUTSIDE = (_BEFORE, _AFTER, _NO_KEY)
 _MOMENTS = 380  # of a chart over time: two pixels each
 _AROUND_S = 0.25  # drawn before and after an exchange
-
-
-class Chart:
-    """A Vega-Lite specification and one sentence that says the same in words."""
-
-    def __init__(self, spec: Spec, summary: str) -> None:
-        self.spec, self.summary = spec, summary
-
-    def __repr__(self) -> str:
-        return f"<chart: {self.summary}>"
-
-    @cached_property
-    def png(self) -> bytes:
-        """The picture at 1.5 pixels to a CSS pixel; drawn once."""
-        import vl_convert  # noqa: PLC0415 - 60 MB that only a drawing needs
-
-        return _deflated(vl_convert.vegalite_to_png(json.dumps(self.spec), scale=_SCALE))
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> tuple[Spec, Spec]:
-        """IPython's hook: every form at once, and the PNG's size, or it shows 1.5 times as large."""
-        width, height = struct.unpack(">II", self.png[16:24])
-        data = {
-            "application/vnd.vegalite.v5+json": {**self.spec, "$schema": _LAB_SCHEMA},
-            "image/png": base64.b64encode(self.png).decode(),
-            "text/plain": repr(self),
-        }
-        return data, {"image/png": {"width": round(width / _SCALE), "height": round(height / _SCALE)}}
 
 
 def rows_per_month(rows: Iterable[Sequence[Any] | Row]) -> Chart:
@@ -88,10 +48,10 @@ def rows_per_month(rows: Iterable[Sequence[Any] | Row]) -> Chart:
         ]
         months = sum(1 for label in labels if label not in _OUTSIDE and counts.get(label, 0))
         outside = [f"{count(counts[x])} {_outside_words(x)}" for x in _OUTSIDE if counts.get(x)]
-        sentence = ", ".join([f"{count(sum(counts.values()))} rows in {_plural(months, 'month')}", *outside])
+        sentence = ", ".join([f"{count(sum(counts.values()))} rows in {plural(months, 'month')}", *outside])
         sentences.append(f"{table}: {sentence}")
         panels.append(_month_bars(table, sentence, labels, values))
-    return _stacked("How many rows does each month hold?", panels, sentences)
+    return stacked("How many rows does each month hold?", panels, sentences)
 
 
 def both_sides(rows: Iterable[Sequence[Any] | Row]) -> Chart:
@@ -133,11 +93,11 @@ def both_sides(rows: Iterable[Sequence[Any] | Row]) -> Chart:
         sentences.append(f"{table}: {sentence}")
         panels.append(_paired_bars(table, sentence, labels, values))
     title = (
-        f"{_plural(differing, 'month')} {'differs' if differing == 1 else 'differ'} between the two tables"
+        f"{plural(differing, 'month')} {'differs' if differing == 1 else 'differ'} between the two tables"
         if differing
         else "Every month holds as many rows on both sides"
     )
-    return _stacked(title, panels, sentences)
+    return stacked(title, panels, sentences)
 
 
 def partition_sizes(rows: Iterable[Sequence[Any] | Row]) -> Chart:
@@ -149,16 +109,16 @@ def partition_sizes(rows: Iterable[Sequence[Any] | Row]) -> Chart:
     panels, sentences = [], []
     for table, group in _by_table(rows, ("table", "partition", "heap_bytes", "index_bytes")):
         heap, index = sum(int(r[1]) for r in group), sum(int(r[2]) for r in group)
-        unit, divisor = _unit(max((int(r[1]) + int(r[2]) for r in group), default=0))
+        unit, divisor = unit_of(max((int(r[1]) + int(r[2]) for r in group), default=0))
         values = [
             {"label": label, "part": part, "size": n / divisor, "order": order}
             for label, (_, *parts) in zip(_short_names(table, [r[0] for r in group]), group, strict=True)
             for order, (part, n) in enumerate(zip(("rows", "indexes"), parts, strict=True))
         ]
-        sentence = f"{size(heap + index)} in {_plural(len(group), 'partition')}, {size(index)} of it indexes"
+        sentence = f"{size(heap + index)} in {plural(len(group), 'partition')}, {size(index)} of it indexes"
         sentences.append(f"{table}: {sentence}")
         panels.append(_size_bars(table, sentence, list(dict.fromkeys(v["label"] for v in values)), values, unit))
-    return _stacked("How large is each partition?", panels, sentences)
+    return stacked("How large is each partition?", panels, sentences)
 
 
 def runway(rows: Iterable[Sequence[Any] | Row], as_of: dt.date | dt.datetime | str) -> Chart:
@@ -195,44 +155,6 @@ def runway(rows: Iterable[Sequence[Any] | Row], as_of: dt.date | dt.datetime | s
     return _timeline(values, sentences, today)
 
 
-def query_times(rows: Iterable[Sequence[Any] | Row]) -> Chart:
-    """Each query's time on the partitioned table over its time on the original: (query, original_ms,
-    partitioned_ms, verdict), the verdict being faster, same or slower.
-
-    On a log axis, so that twice as fast and twice as slow are equally long; both times are written at the
-    bar.
-    """
-    values = []
-    for query, original, partitioned, verdict in _records(rows, ("query", "original_ms", "partitioned_ms", "verdict")):
-        # A server that answers in no measurable time still needs a ratio that a log axis can show.
-        before, after = max(float(original), 0.001), max(float(partitioned), 0.001)
-        ratio = after / before
-        kind = "about the same" if verdict == "same" else str(verdict)
-        times = max(ratio, 1 / ratio)
-        factor = kind if kind == "about the same" else f"{times:,.{0 if times >= 10 else 1}f}× {kind}"  # noqa: PLR2004
-        text = f"{_ms(before)} → {_ms(after)}, {factor}"
-        values.append({"query": str(query), "ratio": ratio, "one": 1, "kind": kind, "text": text})
-    tally = {kind: sum(v["kind"] == kind for v in values) for kind in ("faster", "slower", "about the same")}
-    shares = f"{tally['faster']} of {_query_count(len(values))} faster, {tally['slower']} slower"
-    return _ratio_bars(f"{shares} on the partitioned table", values)
-
-
-def partitions_touched(rows: Iterable[Sequence[Any] | Row]) -> Chart:
-    """How many partitions each query reads: rows of (query, touched, total)."""
-    values = [
-        {
-            "query": str(query),
-            "touched": int(touched),
-            "total": int(total),
-            "kind": "reads all" if total and touched >= total else "pruned",
-            "text": f"{touched} of {total}",
-        }
-        for query, touched, total in _records(rows, ("query", "touched", "total"))
-    ]
-    pruned = sum(v["kind"] == "pruned" for v in values)
-    return _touched_bars(f"{pruned} of {_query_count(len(values))} read only some of the partitions", values)
-
-
 def archive_timeline(rows: Iterable[Sequence[Any] | Row]) -> Chart:
     """What an archive would take: rows of (table, partition, bytes, fate), one panel a table.
 
@@ -240,7 +162,7 @@ def archive_timeline(rows: Iterable[Sequence[Any] | Row]) -> Chart:
     """
     panels, sentences = [], []
     for table, group in _by_table(rows, ("table", "partition", "bytes", "fate")):
-        unit, divisor = _unit(max((int(r[1]) for r in group), default=0))
+        unit, divisor = unit_of(max((int(r[1]) for r in group), default=0))
         labels = _short_names(table, [r[0] for r in group])
         values = [
             {"label": label, "size": int(n) / divisor, "fate": fate}
@@ -248,10 +170,10 @@ def archive_timeline(rows: Iterable[Sequence[Any] | Row]) -> Chart:
         ]
         gone = [int(n) for _, n, fate in group if fate == "archive"]
         total = size(sum(int(r[1]) for r in group))
-        sentence = f"archive {len(gone)} of {_plural(len(group), 'partition')}, {size(sum(gone))} of {total}"
+        sentence = f"archive {len(gone)} of {plural(len(group), 'partition')}, {size(sum(gone))} of {total}"
         sentences.append(f"{table}: {sentence}")
         panels.append(_fate_bars(table, sentence, labels, values, unit))
-    return _stacked("Which partitions are old enough to archive?", panels, sentences)
+    return stacked("Which partitions are old enough to archive?", panels, sentences)
 
 
 def stalls(rows: Iterable[tuple[str, Sequence[Moment], Sequence[Span], Sequence[Span]]]) -> Chart:
@@ -263,30 +185,23 @@ def stalls(rows: Iterable[tuple[str, Sequence[Moment], Sequence[Span], Sequence[
     panels, sentences = [], []
     for table, statements, stages, holds in rows:
         inside = {name: _longest(statements, low, high) for name, low, high in holds}
-        said = ", ".join(f"{_ms(longest)} at the {name.replace(' ', '-')}" for name, longest in inside.items())
+        said = ", ".join(f"{milliseconds(longest)} at the {name.replace(' ', '-')}" for name, longest in inside.items())
         median = sorted(ms for _, ms, _ in statements)[len(statements) // 2] if statements else 0.0
         failed = sum(failed for _, _, failed in statements)
-        sentence = f"longest wait {said or 'unknown'}; median {_ms(median)}; {count(failed)} failed"
+        sentence = f"longest wait {said or 'unknown'}; median {milliseconds(median)}; {count(failed)} failed"
         sentences.append(f"{table}: {sentence}")
         panels.append(_waits_over_time(table, sentence, statements, stages, holds))
         panels += [_waits_around(statements, holds)] if holds else []
-    return _stacked("How long did a client wait?", panels, sentences)
+    return stacked("How long did a client wait?", panels, sentences)
 
 
 # --- rows to values ---
 
 
-def _records(rows: Iterable[Sequence[Any] | Row], fields: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Tuples in the order of `fields`, whether the rows came as tuples or as dicts."""
-    return [
-        tuple(row[name] for name in fields) if isinstance(row, Mapping) else tuple(row[: len(fields)]) for row in rows
-    ]
-
-
 def _by_table(rows: Iterable[Sequence[Any] | Row], fields: Sequence[str]) -> list[tuple[str, list[tuple[Any, ...]]]]:
     """The rows of each table without its name, tables in the order of their first row."""
     groups: dict[str, list[tuple[Any, ...]]] = {}
-    for table, *rest in _records(rows, fields):
+    for table, *rest in records(rows, fields):
         groups.setdefault(str(table), []).append(tuple(rest))
     return list(groups.items())
 
@@ -340,7 +255,7 @@ def _wait(one: Moment) -> float:
     return one[1]
 
 
-def _unit(largest: int) -> tuple[str, int]:
+def unit_of(largest: int) -> tuple[str, int]:
     """The unit, and its bytes, in which the largest value has one to three digits before the point."""
     for power, name in enumerate(("bytes", "kB", "MB", "GB")):
         if largest < 1000 * 1024**power:
@@ -363,7 +278,7 @@ def _reach(today: dt.date, bounded: Sequence[tuple[Any, dt.date, dt.date, str]])
     if edge == today:
         return f"has no partition for {today.isoformat()}"
     days = (edge - today).days
-    return f"is covered up to {edge.isoformat()}, {_plural(days, 'day')} from {today.isoformat()}"
+    return f"is covered up to {edge.isoformat()}, {plural(days, 'day')} from {today.isoformat()}"
 
 
 def _difference(original: int, partitioned: int, different: Mapping[str, int]) -> str:
@@ -379,27 +294,15 @@ def _outside_words(label: str) -> str:
     return "without a key" if label == _NO_KEY else f"{label} the bounds"
 
 
-def _plural(n: int, word: str) -> str:
-    return f"{count(n)} {word}" if n == 1 else f"{count(n)} {word}s"
-
-
-def _query_count(n: int) -> str:
-    return "1 query" if n == 1 else f"{n} queries"
-
-
-def _ms(value: float) -> str:
-    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"  # noqa: PLR2004 - three digits either way
-
-
 # --- values to pictures ---
 
 
 def _month_bars(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec]) -> Any:
     import altair as alt  # noqa: PLC0415 - a second that only a chart needs
 
-    base = _panel(table, sentence, labels, values)
-    x, y = _along(labels), _rows_axis()
-    bars = base.mark_bar().encode(x=x, y=y, color=_colours("kind", {"month": BLUE, "outside": AMBER}, legend=False))
+    base = panel(table, sentence, labels, values)
+    x, y = along(labels), _rows_axis()
+    bars = base.mark_bar().encode(x=x, y=y, color=coloured("kind", {"month": BLUE, "outside": AMBER}, legend=False))
     text = base.mark_text(dy=-6, color=AMBER, fontWeight="bold").encode(x=x, y=y, text=alt.Text("rows:Q", format=","))
     return bars + text.transform_filter("datum.kind == 'outside'")
 
@@ -407,10 +310,10 @@ def _month_bars(table: str, sentence: str, labels: Sequence[str], values: Sequen
 def _paired_bars(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec]) -> Any:
     import altair as alt  # noqa: PLC0415
 
-    base = _panel(table, sentence, labels, values)
-    x = _along(labels)
-    colours = _colours("kind", {"original": PALE, "partitioned": BLUE, "differs": RED})
-    bars = base.mark_bar().encode(x=x, y=_rows_axis(), xOffset=alt.XOffset("side:N"), color=colours)
+    base = panel(table, sentence, labels, values)
+    x = along(labels)
+    tones = coloured("kind", {"original": PALE, "partitioned": BLUE, "differs": RED})
+    bars = base.mark_bar().encode(x=x, y=_rows_axis(), xOffset=alt.XOffset("side:N"), color=tones)
     text = base.mark_text(dy=-6, color=RED, fontWeight="bold").encode(x=x, y=alt.Y("top:Q"), text="text:N")
     return bars + text.transform_filter("datum.text != ''")
 
@@ -419,12 +322,12 @@ def _size_bars(table: str, sentence: str, labels: Sequence[str], values: Sequenc
     import altair as alt  # noqa: PLC0415
 
     return (
-        _panel(table, sentence, labels, values)
+        panel(table, sentence, labels, values)
         .mark_bar()
         .encode(
-            x=_along(labels),
+            x=along(labels),
             y=alt.Y("sum(size):Q", title=unit, axis=alt.Axis(tickCount=4)),
-            color=_colours("part", {"rows": BLUE, "indexes": PALE}),
+            color=coloured("part", {"rows": BLUE, "indexes": PALE}),
             order=alt.Order("order:Q"),
         )
     )
@@ -434,12 +337,12 @@ def _fate_bars(table: str, sentence: str, labels: Sequence[str], values: Sequenc
     import altair as alt  # noqa: PLC0415
 
     return (
-        _panel(table, sentence, labels, values)
+        panel(table, sentence, labels, values)
         .mark_bar()
         .encode(
-            x=_along(labels),
+            x=along(labels),
             y=alt.Y("size:Q", title=unit, axis=alt.Axis(tickCount=4)),
-            color=_colours("fate", {"archive": AMBER, "keep": BLUE}),
+            color=coloured("fate", {"archive": AMBER, "keep": BLUE}),
         )
     )
 
@@ -448,72 +351,26 @@ def _timeline(values: Sequence[Spec], sentences: Sequence[str], today: dt.date) 
     import altair as alt  # noqa: PLC0415
 
     if not values:
-        return _stacked("How far do the partitions reach?", [], [])
+        return stacked("How far do the partitions reach?", [], [])
     tables = list(dict.fromkeys(v["table"] for v in values))
     # UTC: in the reader's own zone the first of a month would fall into the month before.
     x = alt.X("lower:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(format="%b %Y", labelOverlap=True))
     y = alt.Y("table:N", title=None, sort=tables, scale=alt.Scale(paddingInner=0.5, paddingOuter=0.5))
     base = alt.Chart(alt.Data(values=list(values)))
     palette = {"holds rows": BLUE, "empty": PALE, "default": AMBER, "gap": RED}
-    colours = _colours("kind", {kind: tone for kind, tone in palette.items() if kind in {v["kind"] for v in values}})
+    tones = coloured("kind", {kind: tone for kind, tone in palette.items() if kind in {v["kind"] for v in values}})
     outlined = base.mark_bar(stroke=GREY, strokeWidth=0.5, strokeOpacity=0.6)
-    bars = outlined.encode(x=x, x2="upper:T", y=y, color=colours)
+    bars = outlined.encode(x=x, x2="upper:T", y=y, color=tones)
     words = (
         base.mark_text(align="left", dy=-19, fontWeight="bold")
-        .encode(x=x, y=y, text="kind:N", color=colours)
+        .encode(x=x, y=y, text="kind:N", color=tones)
         .transform_filter("datum.kind == 'gap' || datum.kind == 'default'")
     )
     mark = alt.Chart(alt.Data(values=[{"lower": today.isoformat(), "text": f"as of {today.isoformat()}"}]))
     rule = mark.mark_rule(color=GREY, strokeDash=[4, 3], strokeWidth=1.5).encode(x=x)
     note = mark.mark_text(color=GREY, baseline="bottom", dy=-3).encode(x=x, y=alt.value(0), text="text:N")
-    drawing = (bars + words + rule + note).properties(width=_WIDTH, height=max(70, 58 * len(tables)))
-    return _finished(drawing, "How far do the partitions reach?", sentences, subtitle=sentences)
-
-
-def _ratio_bars(title: str, values: Sequence[Spec]) -> Chart:
-    import altair as alt  # noqa: PLC0415
-
-    if not values:
-        return _stacked(title, [], [])
-    low, high = (min(v["ratio"] for v in values), max(v["ratio"] for v in values))
-    domain = [min(low, 0.5) / 1.1, max(high, 2) * 1.1]
-    ticks = [t for t in (0.001, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100, 1000) if domain[0] <= t <= domain[1]]
-    axis = alt.Axis(
-        values=ticks,
-        labelExpr="datum.value < 1 ? '1/' + format(1 / datum.value, ',') : format(datum.value, ',')",
-    )
-    base = alt.Chart(alt.Data(values=sorted(values, key=lambda v: float(v["ratio"]))))
-    y = _queries()
-    x = alt.X(
-        "ratio:Q",
-        title="time on the partitioned table ÷ time on the original (log scale, left of 1 is faster)",
-        scale=alt.Scale(type="log", domain=domain, nice=False),
-        axis=axis,
-    )
-    colours = _colours("kind", {"faster": GREEN, "about the same": PALE, "slower": RED})
-    bars = base.mark_bar(height=12).encode(x=x, x2="one:Q", y=y, color=colours)
-    rule = base.mark_rule(color=GREY).encode(x="one:Q")
-    drawing = (bars + rule + _beside(base, y)).properties(width=360, height=alt.Step(22))
-    return _finished(drawing, title, [f"{v['query']}: {v['text']}" for v in values])
-
-
-def _touched_bars(title: str, values: Sequence[Spec]) -> Chart:
-    import altair as alt  # noqa: PLC0415
-
-    if not values:
-        return _stacked(title, [], [])
-    base = alt.Chart(alt.Data(values=list(values)))
-    y = _queries()
-    most = max(v["total"] for v in values)
-    scale = alt.Scale(domain=[0, max(most, 1)], nice=False)
-    axis = alt.Axis(tickMinStep=1, tickCount=6)
-    whole = base.mark_bar(height=12, color=PALE, opacity=0.35).encode(x=alt.X("total:Q", scale=scale), y=y)
-    colours = _colours("kind", {"pruned": GREEN, "reads all": AMBER})
-    read = base.mark_bar(height=12).encode(
-        x=alt.X("touched:Q", title="partitions read", scale=scale, axis=axis), y=y, color=colours
-    )
-    drawing = (whole + read + _beside(base, y)).properties(width=420, height=alt.Step(22))
-    return _finished(drawing, title, [f"{v['query']}: {v['text']}" for v in values])
+    drawing = (bars + words + rule + note).properties(width=WIDTH, height=max(70, 58 * len(tables)))
+    return finished(drawing, "How far do the partitions reach?", sentences, subtitle=sentences)
 
 
 def _waits_over_time(
@@ -556,7 +413,7 @@ def _waits_over_time(
     tones = alt.Color("end:N", legend=None, scale=alt.Scale(domain=["answered", "failed"], range=[BLUE, RED]))
     dots = alt.Chart(alt.Data(values=values)).mark_circle(size=14, opacity=0.8).encode(x=x, y=y, color=tones)
     whole = alt.layer(rects, marks, words, told, dots).resolve_scale(color="independent")
-    return whole.properties(width=_WIDTH, height=150, title=title)
+    return whole.properties(width=WIDTH, height=150, title=title)
 
 
 def _waits_around(statements: Sequence[Moment], holds: Sequence[Span]) -> Any:
@@ -572,7 +429,10 @@ def _waits_around(statements: Sequence[Moment], holds: Sequence[Span]) -> Any:
             if at < last and at + ms / 1000 > first
         ]
         title = alt.TitleParams(
-            f"{name}: locks held for {_ms((high - low) * 1000)}", anchor="start", fontSize=11, fontWeight="normal"
+            f"{name}: locks held for {milliseconds((high - low) * 1000)}",
+            anchor="start",
+            fontSize=11,
+            fontWeight="normal",
         )
         domain = [-_AROUND_S * 1000, (last - low) * 1000]
         x = alt.X("at:Q", title="ms since the first lock", scale=alt.Scale(domain=domain, nice=False))
@@ -585,19 +445,20 @@ def _waits_around(statements: Sequence[Moment], holds: Sequence[Span]) -> Any:
         dots = base.mark_circle(clip=True, size=14).encode(
             x=alt.X("to:Q", title="ms since the first lock"), y=y, color=tones
         )
-        panels.append((band + lines + dots).properties(width=(_WIDTH - 60) // 2, height=130, title=title))
+        panels.append((band + lines + dots).properties(width=(WIDTH - 60) // 2, height=130, title=title))
     return alt.hconcat(*panels, spacing=18)
 
 
-def _panel(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec]) -> Any:
+def panel(table: str, sentence: str, labels: Sequence[str], values: Sequence[Spec]) -> Any:
+    """A table's own picture, its name and a sentence above it; as wide as its labels ask for."""
     import altair as alt  # noqa: PLC0415
 
-    width = min(_WIDTH, max(160, 30 * len(labels)))
+    width = min(WIDTH, max(160, 30 * len(labels)))
     title = alt.TitleParams(table, subtitle=sentence, anchor="start", fontSize=12, subtitleColor=GREY)
     return alt.Chart(alt.Data(values=list(values)), title=title).properties(width=width, height=120)
 
 
-def _along(labels: Sequence[str]) -> Any:
+def along(labels: Sequence[str]) -> Any:
     """The horizontal axis of a panel: every label a band, but only as many words as can be read."""
     import altair as alt  # noqa: PLC0415
 
@@ -651,76 +512,3 @@ def _rows_axis() -> Any:
     import altair as alt  # noqa: PLC0415
 
     return alt.Y("rows:Q", title="rows", stack=None, axis=alt.Axis(tickCount=4, format="~s"))
-
-
-def _queries() -> Any:
-    import altair as alt  # noqa: PLC0415
-
-    return alt.Y("query:N", title=None, sort=None, axis=alt.Axis(labelLimit=280))
-
-
-def _beside(base: Any, y: Any) -> Any:
-    """The words at the right of a bar chart, in a column of their own: they cover no bar and no name."""
-    import altair as alt  # noqa: PLC0415
-
-    return base.mark_text(align="left", dx=8, color=GREY).encode(x=alt.value("width"), y=y, text="text:N")
-
-
-def _colours(field: str, colours: Mapping[str, str], legend: bool = True) -> Any:
-    import altair as alt  # noqa: PLC0415
-
-    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    shown = alt.Legend(title=None, orient="top", symbolType="square") if legend else None
-    return alt.Color(f"{field}:N", scale=scale, legend=shown)
-
-
-def _stacked(title: str, panels: Sequence[Any], sentences: Sequence[str]) -> Chart:
-    import altair as alt  # noqa: PLC0415
-
-    if not panels:
-        nothing = alt.Chart(alt.Data(values=[{"text": "nothing to show"}])).mark_text(color=GREY, fontSize=12)
-        return _finished(nothing.encode(text="text:N").properties(width=300, height=40), title, ["nothing to show"])
-    return _finished(
-        alt.vconcat(*panels, spacing=18).resolve_scale(color="shared", xOffset="independent"),
-        title,
-        sentences,
-    )
-
-
-def _finished(drawing: Any, title: str, sentences: Sequence[str], subtitle: Sequence[str] = ()) -> Chart:
-    """Title and theme: transparent, mid-grey, left-aligned, no frame."""
-    import altair as alt  # noqa: PLC0415
-
-    lines = {"subtitle": list(subtitle)} if subtitle else {}
-    spec: Spec = (
-        drawing.properties(title=alt.TitleParams(title, anchor="start", fontSize=14, offset=12, **lines))
-        .configure(background="transparent", padding=6)
-        .configure_view(stroke=None)
-        .configure_title(color=GREY, subtitleColor=GREY)
-        .configure_axis(
-            labelColor=GREY, titleColor=GREY, titleFontWeight="normal", gridColor=GREY, gridOpacity=0.25,
-            domainColor=GREY, tickColor=GREY, labelFontSize=11,
-        )
-        .configure_axisX(grid=False)
-        .configure_legend(labelColor=GREY, labelFontSize=11)
-        .to_dict()
-    )  # fmt: skip
-    return Chart(spec, f"{title} {'; '.join(sentences)}".strip())
-
-
-def _deflated(png: bytes) -> bytes:
-    """The same picture, packed tightly: vl-convert deflates for speed, at four times the bytes."""
-    kept, pixels, position = [], [], 8
-    while position < len(png):
-        length, kind = struct.unpack(">I4s", png[position : position + 8])
-        whole, position = png[position : position + 12 + length], position + 12 + length
-        if kind == b"IDAT":
-            pixels.append(whole[8:-4])
-        elif kind != b"IEND":
-            kept.append(whole)
-    packed = zlib.compress(zlib.decompress(b"".join(pixels)), 9)
-    return b"".join([png[:8], *kept, _chunk(b"IDAT", packed), _chunk(b"IEND", b"")])
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""The command line: run stages, drain, switch off, build a demo, write the SQL file, open JupyterLab. `python -m atlas_ops --help`."""
+"""The command line: run stages, drain, switch off, build a demo, write the SQL file, draw plans, open JupyterLab. `python -m atlas_ops --help`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,14 @@ STORY = (
     "inspect_partitions",
     "explain_analysis",
     "cut_over",
+    "maintain_partitions",
     "plan_archive",
+    "monitor_health",
 )
 
 NOTEBOOKS = Path("notebooks")
 RECORDS = Path("records")
+SITE = Path("site")
 DEMO_FILE = Path("parameters/demo.yml")
 
 Records = Annotated[Path, typer.Option(help="folder of the records")]
@@ -71,7 +74,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="the same rows for the same seed")] = 1,
     records: Records = RECORDS,
 ) -> None:
-    """The main job on the embedded server: build Atlas anew, then partition, verify, inspect, explain and plan its archive."""
+    """The main job on the embedded server: build Atlas, partition, verify, inspect, explain, cut over, maintain, plan its archive, look at it."""
     from atlas_ops import demo as atlas
     from atlas_ops import record, runner
 
@@ -165,6 +168,53 @@ def off(file: File) -> None:
 
 
 @app.command()
+def health(
+    file: File,
+    nagios: Annotated[bool, typer.Option("--nagios", help="one line with performance data")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="everything, as one JSON document")] = False,
+    textfile: Annotated[
+        Path | None,
+        typer.Option(
+            help="metrics for node_exporter's textfile collector, such as /var/lib/node_exporter/atlas_ops.prom"
+        ),
+    ] = None,
+    per_partition: Annotated[bool, typer.Option(help="metrics of each partition too")] = True,
+    webhook: Annotated[
+        bool,
+        typer.Option("--webhook", help="tell the address in ATLAS_OPS_WEBHOOK when the alerts have changed, and daily"),
+    ] = False,
+    as_of: Annotated[str, typer.Option(help="the day to look from, such as 2026-11-23; empty: today, UTC")] = "",
+    records: Records = RECORDS,
+) -> None:
+    """Look at the partitions of every table in the file: exit code 0 ok, 1 warning, 2 critical, 3 not known."""
+    from atlas_ops import monitor, runner
+    from atlas_ops.spec import tables_from
+    from atlas_ops.stages.base import day
+
+    given = runner.read_parameters(file)
+    specs = tables_from(given.get("tables", []), str(file))
+    asked = monitor.Asked(nagios, as_json, textfile, per_partition, webhook, records)
+    raise typer.Exit(
+        monitor.look(str(given.get("database", "")), specs, day(as_of or str(given.get("as_of", ""))), asked)
+    )
+
+
+@app.command()
+def site(
+    records: Records = RECORDS,
+    out: Annotated[Path, typer.Option(help="folder of the page")] = SITE,
+    copy: Annotated[
+        bool,
+        typer.Option("--copy", help="copy the records that it links to beside it, so that the folder can be moved"),
+    ] = False,
+) -> None:
+    """Build a static, offline page from the records: what is wrong, the verdict of each stage, trends, the guide's success criteria."""
+    from atlas_ops.site import build
+
+    print(f"Open: {build(records, out, copy=copy)}")
+
+
+@app.command()
 def sql(
     file: File,
     output: Annotated[
@@ -183,6 +233,68 @@ def sql(
 
 
 @app.command()
+def plans(
+    notebook: Annotated[Path, typer.Argument(help="an executed notebook, by papermill or saved in JupyterLab")],
+) -> None:
+    """Draw the plans of an executed notebook as pages beside it, which open without Jupyter. `run` does so by itself."""
+    from atlas_ops import plan_pages, record
+
+    written = plan_pages.write(notebook)
+    if not written:
+        print(f"No plans in {notebook}. 05 Explain analysis shows them, once it is executed.")
+        return
+    if record.is_record(notebook) and (notebook.parent / plan_pages.INDEX).exists():
+        record.index(notebook.parent, record.entries(notebook.parent))
+    print(f"Open first: {written[0]}")
+
+
+@app.command()
+def workload(
+    file: File,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="such as parameters/workloads/mine.yml; left out: print it")
+    ] = None,
+) -> None:
+    """Write the skeleton of a workload file from what pg_stat_statements knows of the tables. Nothing is executed, no value is read."""
+    from atlas_ops import runner, tracked
+    from atlas_ops.database import session
+    from atlas_ops.spec import tables_from
+
+    given = runner.read_parameters(file)
+    _refuse_to_overwrite(output)
+    specs = tables_from(given.get("tables", []), str(file))
+    text = tracked.workload(session(str(given.get("database", "")), "workload"), specs)
+    if output is None:
+        print(text, end="")
+        return
+    _write_anew(output, text)
+    print(f"Written: {output}. Fill in what its comments ask for, then name it as workload in {file}.")
+
+
+@app.command()
+def gate(
+    record: Annotated[Path, typer.Argument(help="executed notebook of 05 Explain analysis, or the JSON of its result")],
+    baseline: Annotated[Path | None, typer.Option(help="an earlier one to compare with")] = None,
+    junit: Annotated[Path | None, typer.Option(help="write the findings as JUnit XML, over an older file")] = None,
+) -> None:
+    """Judge a record of 05: what is worse than the workload promises, or than an earlier record. Exit code 1 where something is."""
+    from atlas_ops import record as records
+    from atlas_ops import regression
+
+    now = records.baseline_from(record)
+    judged = regression.cases(now, records.baseline_from(baseline) if baseline else None)
+    found = [case.finding for case in judged if case.finding]
+    if junit is not None:
+        _write(junit, regression.junit(judged))
+    for line in regression.told(found, len(now)):
+        print(line)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in regression.github(found, str(record)):
+            print(line)
+    raise typer.Exit(1 if any(finding.failure for finding in found) else 0)
+
+
+@app.command()
 def lab(port: Annotated[int, typer.Option(help="port to listen on, loopback only")] = 8888) -> None:
     """Open JupyterLab on notebooks/00_start_here.ipynb, with the demo database ready."""
     from atlas_ops import demo as atlas
@@ -191,6 +303,44 @@ def lab(port: Annotated[int, typer.Option(help="port to listen on, loopback only
     atlas.ensure()
     command = runner.lab_command(NOTEBOOKS, port=port)
     os.execv(command[0], command)  # noqa: S606  # our own command line, no shell
+
+
+def _refuse_to_overwrite(path: Path | None) -> None:
+    if path is not None and path.exists():
+        raise AtlasError(
+            what=f"{path} is there already.",
+            why="What you have filled in would be lost.",
+            next="Give another name with -o, or move the file away.",
+        )
+
+
+def _write_anew(path: Path, text: str) -> None:
+    """Write a file that is not there. Raises AtlasError where it is, or cannot be made."""
+    try:
+        with path.open("x", encoding="utf-8") as out:
+            out.write(text)
+    except FileExistsError:
+        _refuse_to_overwrite(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all, over an older one. Raises AtlasError where it cannot be made."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> AtlasError:
+    return AtlasError(
+        what=f"{path} cannot be written.",
+        why=f"{error.strerror}.",
+        next="Give a file in a folder that is there and that you may write to.",
+    )
 
 
 def _pair(text: str) -> tuple[str, object]:

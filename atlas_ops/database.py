@@ -30,6 +30,7 @@ PINNED: Mapping[str, str] = {
     "extra_float_digits": "1",
     "bytea_output": "hex",
     "xmlbinary": "base64",
+    "lc_monetary": "C",
     "search_path": "",  # so that every printed expression is qualified, and nothing of ours resolves by accident
     "row_security": "off",  # an error instead of rows silently left out by a policy (manual: row_security)
     "default_transaction_isolation": "read committed",  # a drain must see what was committed since it took its keys
@@ -198,6 +199,10 @@ _NEXT = {
 }  # fmt: skip
 
 
+# a DO block can only be ours, since a user's trigger is a function; and nobody else may make one in our own schema
+_OURS = re.compile(r"PL/pgSQL function (atlas_ops\.|public\.create_future_partitions\(|inline_code_block)")
+
+
 def translate(error: psycopg.Error, doing: str) -> AtlasError:
     """One psycopg error, in three lines. Never its DETAIL, which carries row values; the server's HINT wins over our table."""
     state = error.sqlstate or ""
@@ -227,9 +232,8 @@ def written(cursor: psycopg.Cursor[Any]) -> int:
 
 def _raised_by_a_function(error: psycopg.Error) -> bool:
     """Whether RAISE in a PL/pgSQL function wrote the message, ours aside."""
-    # a DO block can only be ours: a user's trigger is a function
     raised_in = (error.diag.context or "").partition("\n")[0]
-    ours = "create_future_partitions(" in raised_in or "inline_code_block" in raised_in
+    ours = bool(_OURS.match(raised_in))
     return error.diag.source_function == "exec_stmt_raise" and not ours
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -55,7 +55,7 @@ class IndexPlan:
     """An index of the partitioned table: `suffix` completes the name on whichever table it is made.
 
     A `constraint` is the text after ADD CONSTRAINT name; otherwise `tail` is the index definition from USING on. `of`: the index of the
-    original that it stands for, or empty.
+    original that it stands for, or empty. `named`: the name it has whatever the table is called, or empty.
     """
 
     suffix: str
@@ -65,10 +65,16 @@ class IndexPlan:
     of: str = ""
     tablespace: str | None = None
     column_settings: tuple[str, ...] = ()
+    named: str = ""
+
+    @property
+    def made_of(self) -> str:
+        """What tells it from others of the same table."""
+        return self.constraint or ("UNIQUE " if self.unique else "") + self.tail
 
     def name_on(self, table: str) -> str:
         """The name on that table, at most 63 bytes."""
-        return fit(f"{table}_{self.suffix}")
+        return self.named or fit(f"{table}_{self.suffix}")
 
     def statements(self, schema: str, table: str, named_after: str | None = None) -> list[str]:
         """The DDL that makes it on `schema.table`; `named_after`: the name the table will have once it is renamed."""
@@ -221,14 +227,16 @@ def column_settings(schema: str, table: str, original: Relation) -> list[str]:
     ]
 
 
-def statistics(schema: str, table: str, original: Relation, named_after: str, role: str) -> list[str]:
+def statistics(
+    schema: str, table: str, original: Relation, named_after: str, role: str, named: Mapping[str, str] | None = None
+) -> list[str]:
     """Extended statistics, with their targets, owners and comments. LIKE would name them by itself, and leave their targets out.
 
-    `role`: who runs this, and owns what it makes.
+    `role`: who runs this, and owns what it makes. `named`: what they are on → the name they are to have.
     """
     statements = []
     for made in original.statistics:
-        at = name(schema, fit(f"{named_after}_{made.name}"))
+        at = name(schema, (named or {}).get(made.columns) or fit(f"{named_after}_{made.name}"))
         kinds = raw(f" ({', '.join(made.kinds)})" if made.kinds else "")
         create = sql.SQL("CREATE STATISTICS {}{} ON {} FROM {}")
         statements.append(text(create.format(at, kinds, raw(made.columns), name(schema, table))))

@@ -9,12 +9,15 @@ snapshot taken since the drain sees both tables alike, and older ones are waited
 from __future__ import annotations
 
 import re
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import class_row
 
 from atlas_ops import sqlfile
@@ -30,6 +33,7 @@ LOOK_S = 0.05
 LOOK_AGAIN_S = 0.001
 QUIET_S, QUIET_LOOKS = 0.3, 5  # looked for a moment in which nobody holds the table, with a drain before each look
 ATTEMPTS = 100  # each keeps writers waiting for its share of lock_timeout at most
+GATE_MS = 100  # longer than whoever it stands for: he gives up first
 NOWAIT_SINCE = 170000  # LOCK ... NOWAIT succeeds although others wait for a lock that we hold
 TRIED_AGAIN = frozenset(
     {"57014", "40001", "25P03"}
@@ -56,18 +60,22 @@ def attempt(
         if _quiet(connection, step):
             break
     say(step.name)
-    with connection.transaction():
-        waits, locked = [], 0.0
-        for statement in step.first:
-            waits.append((statement, _timed(connection, statement)))
-            locked = locked or (0.0 if statement.startswith("SET") else time.perf_counter())
-        rows += _transaction(second, step.meanwhile)
-        held_already = _locked(step.first)
-        for statement in _grouped(step.statements):
-            took = _timed(connection, statement, unqueued=_locked([statement]) == held_already)
-            if statement.startswith("LOCK"):
-                waits.append((statement, took))
-    held = (time.perf_counter() - locked) * 1000
+    with ExitStack() as gates:
+        with connection.transaction():
+            waits, locked = [], 0.0
+            for statement in step.first:
+                waits.append((statement, _timed(connection, statement)))
+                locked = locked or (0.0 if statement.startswith("SET") else time.perf_counter())
+            rows += _transaction(second, step.meanwhile)
+            held_already = _locked(step.first)
+            for statement in _grouped(step.statements):
+                stronger = _locked([statement]) == held_already
+                if stronger and connection.info.server_version < NOWAIT_SINCE:
+                    gates.enter_context(_gate(second, statement, _lock_timeout_ms(connection)))
+                took = _timed(connection, statement, behind=second if stronger else None)
+                if statement.startswith("LOCK"):
+                    waits.append((statement, took))
+        held = (time.perf_counter() - locked) * 1000
     return Held(rows, tuple((text, round(ms, 3)) for text, ms in waits if text.startswith("LOCK")), round(held, 3))
 
 
@@ -108,50 +116,94 @@ def _grouped(statements: tuple[str, ...]) -> list[str]:
     return [";\n".join(group) for group in groups]
 
 
-def _timed(connection: psycopg.Connection, statement: str, *, unqueued: bool = False) -> float:
+def _timed(connection: psycopg.Connection, statement: str, *, behind: psycopg.Connection | None = None) -> float:
     started = time.perf_counter()
-    if unqueued:
-        _lock_unqueued(connection, statement)
+    if behind is not None:
+        _lock_unqueued(connection, behind, statement)
     else:
         connection.execute(statement)
     return (time.perf_counter() - started) * 1000
 
 
-def _lock_unqueued(connection: psycopg.Connection, statement: str) -> None:
-    """A stronger lock on a table that is locked already, without standing in its queue: asked for again and again until lock_timeout.
+def _lock_unqueued(connection: psycopg.Connection, behind: psycopg.Connection, statement: str) -> None:
+    """A stronger lock on a table that is locked already, without standing in its queue: asked for until lock_timeout.
 
     Whoever has read the table in his transaction and now writes to it would get a deadlock (40P01) at once, whatever the timeouts, if we
-    stood there: he waits for our first lock, and we for his. NOWAIT does not stand there. Before 17 it fails as soon as a writer waits
-    for us; there the lock is asked for in the moments when nobody holds the table, with a millisecond for one to come.
-    Raises psycopg's LockNotAvailable.
+    stood there: he waits for our first lock, and we for his (ProcSleep in src/backend/storage/lmgr/proc.c). NOWAIT does not stand there.
+    Before 17 NOWAIT fails as soon as a writer waits for us. There the connection `behind` us stands in the queue (`_gate`): it holds
+    nothing, so nobody waits for it, and whoever comes stands behind it. Those who hold the table can only become fewer, and once there
+    are none the lock is granted at once. Raises psycopg's LockNotAvailable.
     """
-    row = connection.execute("SELECT setting::int FROM pg_settings WHERE name = 'lock_timeout'").fetchone()
-    wait_ms = row[0] if row else 0
-    nowait = connection.info.server_version >= NOWAIT_SINCE
+    wait_ms = _lock_timeout_ms(connection)
     deadline = time.monotonic() + wait_ms / 1000
+    if connection.info.server_version >= NOWAIT_SINCE:
+        _lock_nowait(connection, statement, deadline)
+        return
+    _until(lambda: _waits(connection, behind.info.backend_pid), deadline)
+    _until(lambda: not _holders(connection, _locked([statement])[0]), deadline)
+    with connection.transaction():
+        connection.execute("SET LOCAL lock_timeout = '1ms'")  # it is granted at once, or something here is not as told
+        connection.execute(statement)
+    connection.execute(f"SET LOCAL lock_timeout = '{wait_ms}ms'")
+
+
+def _lock_timeout_ms(connection: psycopg.Connection) -> int:
+    row = connection.execute("SELECT setting::int FROM pg_settings WHERE name = 'lock_timeout'").fetchone()
+    return row[0] if row else 0
+
+
+def _lock_nowait(connection: psycopg.Connection, statement: str, deadline: float) -> None:
     while True:
         try:
-            if nowait:
-                with connection.transaction():  # a savepoint: the first lock stays
-                    connection.execute(f"{statement} NOWAIT")
-                return
-            if not _holders(connection, _locked([statement])[0]):
-                with connection.transaction():
-                    connection.execute("SET LOCAL lock_timeout = '1ms'")
-                    connection.execute(statement)
-                connection.execute(f"SET LOCAL lock_timeout = '{wait_ms}ms'")
-                return
+            with connection.transaction():  # a savepoint: the first lock stays
+                connection.execute(f"{statement} NOWAIT")
+            return
         except psycopg.errors.LockNotAvailable:
             if time.monotonic() > deadline:
                 raise
+        time.sleep(LOOK_AGAIN_S)
+
+
+def _until(true: Callable[[], bool], deadline: float) -> None:
+    while not true():
         if time.monotonic() > deadline:
             raise psycopg.errors.LockNotAvailable("others hold the table")
         time.sleep(LOOK_AGAIN_S)
 
 
+@contextmanager
+def _gate(second: psycopg.Connection, statement: str, wait_ms: int) -> Iterator[None]:
+    """`second` asks for the lock and lets it go in one statement: it stands in the queue until our transaction ends, or for long enough."""
+    asked = sqlfile.template("gate", lock=sql.SQL(statement), wait=sql.Literal(f"{wait_ms + GATE_MS}ms"))
+
+    def stand() -> None:
+        with suppress(psycopg.Error):  # lock_timeout; a connection that is lost is told by whoever uses it next
+            second.execute(asked)
+
+    standing = threading.Thread(target=stand, name="atlas_ops gate")
+    standing.start()
+    try:
+        yield
+    except BaseException:
+        while (
+            standing.is_alive()
+        ):  # it must not keep anybody waiting for nothing; a cancellation may come too early, so again
+            with suppress(psycopg.Error):
+                second.cancel_safe(timeout=1)
+            standing.join(0.02)
+        raise
+    finally:
+        standing.join()
+
+
 def _holders(connection: psycopg.Connection, table: str) -> int:
     row = connection.execute(sqlfile.text("catalog", "holders"), {"table": table}).fetchone()
     return row[0] if row else 0
+
+
+def _waits(connection: psycopg.Connection, pid: int) -> bool:
+    row = connection.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE pid = %s AND NOT granted)", (pid,)).fetchone()
+    return bool(row and row[0])
 
 
 def _transaction(connection: psycopg.Connection, statements: tuple[str, ...]) -> int:

@@ -2,15 +2,17 @@
 
 A step is one transaction. It is tried again only for lock_timeout (55P03) and deadlock (40P01), after a pause with jitter, and every
 attempt is in the report. Steps of neighbouring lanes run side by side on `workers` connections; a lane keeps its order. A step that is
-repeated is a transaction each time, with the plan's throttle between them; an exchange is two connections, see `exchange`.
+repeated is a transaction each time, with the plan's throttle between them; an exchange is two connections, see `exchange`. A step that is fed
+takes the rows of its COPY from outside, from a file of an archive.
 """
 
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -32,6 +34,9 @@ PAUSE_S = (0.05, 1.0)  # the first and the longest pause between attempts, befor
 TRIED_AGAIN = frozenset({"55P03", "40P01"})
 CANCELED = "57014"
 Done = TypeVar("Done")
+Feed = Callable[[], Iterable[tuple[bytes, int]]]
+"""Blocks for a COPY ... FROM STDIN, each with how many rows end in it. It is called once an attempt, and raises where it is broken."""
+FROM_OUTSIDE = re.compile(r"COPY .+ FROM STDIN\b", re.DOTALL)
 RUN_LOCK = (0x41544C53, 1)  # advisory lock of a run on one database: 'ATLS' in ASCII
 
 
@@ -43,23 +48,37 @@ class _Holder:
     seconds: float
 
 
-def execute(where: Session, plan: Plan, confirm: str, progress: Says = silent) -> tuple[Line, ...]:
+def execute(
+    where: Session, plan: Plan, confirm: str, progress: Says = silent, feeds: Mapping[str, Feed] | None = None
+) -> tuple[Line, ...]:
     """Run the plan if `confirm` arms it; returns a line a step, none where the plan was only shown.
 
-    `progress(done, total, label)` is called after each step, in units of `Step.weight` (at least one a step).
+    `progress(done, total, label)` is called after each step, in units of `Step.weight` (at least one a step). `feeds`: by `Step.feed`.
     Raises AtlasError: another digest confirmed, another target, a second run at once, or the first step that failed. What was
     committed before stays; the next plan is made from what the catalogs then show.
     """
     if not confirmed(plan, confirm, demo=where.is_demo):
         return ()
-    where = replace(
+    where = dressed(where, plan)
+    with alone(where, plan):
+        return _Run(where, plan, progress, feeds or {}).steps()
+
+
+def dressed(where: Session, plan: Plan) -> Session:
+    """The session under the plan's name and timeouts."""
+    return replace(
         where,
         digest=plan.digest,
         lock_timeout_ms=plan.lock_timeout_ms,
         statement_timeout_ms=plan.statement_timeout_ms,
     )
+
+
+@contextmanager
+def alone(where: Session, plan: Plan) -> Iterator[None]:
+    """Be the only run on the plan's database. Raises AtlasError where it is another database, or where somebody else runs."""
     with connect(where, write=True) as guard, _alone(guard, plan):
-        return _Run(where, plan, progress).steps()
+        yield
 
 
 @contextmanager
@@ -107,8 +126,8 @@ def _same_target(guard: psycopg.Connection, plan: Plan) -> None:
 class _Run:
     """One execution: its connections, and what was done so far."""
 
-    def __init__(self, where: Session, plan: Plan, progress: Says) -> None:
-        self.where, self.plan, self.progress = where, plan, progress
+    def __init__(self, where: Session, plan: Plan, progress: Says, feeds: Mapping[str, Feed]) -> None:
+        self.where, self.plan, self.progress, self.feeds = where, plan, progress, feeds
         self.total = sum(max(step.weight, 1) for step in plan.steps)
         self.done = 0
         self.part: dict[int, int] = {}
@@ -214,6 +233,8 @@ class _Run:
         if step.exchange:
             held = attempts.run(lambda: self._exchange(step), exchange.TRIED_AGAIN, exchange.ATTEMPTS)
             return attempts.line(held.rows, held.waits, held.held_ms)
+        if step.feed:
+            return attempts.line(attempts.run(lambda: self._fed(connection, step)))
         rows = 0
         for _ in range(max(step.again, 1)):
             done, more = attempts.run(lambda: _attempt(connection, step))
@@ -229,6 +250,26 @@ class _Run:
             why="Rows come faster than they are taken: the key log does not shrink.",
             next="Nothing is lost, and what is done stays done. Run again at a quieter hour, with a shorter pause, or look who writes so much.",
         )
+
+    def _fed(self, connection: psycopg.Connection, step: Step) -> int:
+        """One attempt at a step whose rows come from outside: one transaction. The brake looks on a connection of its own."""
+        rows = 0
+        with self._connected() as watcher, connection.transaction():
+            brake = Brake(self.plan.throttle, self.stop.is_set, self._say)
+            for statement in step.statements:
+                if not FROM_OUTSIDE.match(statement):
+                    rows += written(connection.execute(statement))
+                    continue
+                cursor = connection.cursor()
+                with cursor.copy(statement) as copy:
+                    for block, ended in self.feeds[step.feed]():
+                        if self.stop.is_set():
+                            raise _Stopped
+                        brake(watcher)
+                        copy.write(block)
+                        self._passed(step, ended)
+                rows += cursor.rowcount
+        return rows
 
     def _exchange(self, step: Step) -> exchange.Held:
         """One attempt, on two connections of its own: the server ends one that idles for too long with its lock."""

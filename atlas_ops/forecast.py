@@ -54,6 +54,54 @@ class Forecast:
     wal_bytes: int
 
 
+# pg_dump, pg_restore, connections and the manifest of one month, whatever it holds (empty months on two busy cores).
+SECONDS_PER_MONTH = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSample:
+    """What exporting `rows` rows and loading them again took; seconds and bytes."""
+
+    rows: int
+    digest_seconds: float
+    parquet_seconds: float
+    dump_seconds: float
+    load_seconds: float
+    parquet_bytes: int
+    dump_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveForecast:
+    """What the months of a table would take."""
+
+    table: str
+    months: int
+    rows: int
+    sampled: int
+    export_seconds: float
+    prove_seconds: float
+    dump_bytes: int
+    parquet_bytes: int
+
+
+def archive_forecast(table: str, months: int, rows: int, sample: ArchiveSample) -> ArchiveForecast:
+    """The sample's figures in proportion. The two forms run side by side, but for the digest: the longer of them counts."""
+    scale = rows / sample.rows if sample.rows else 0.0
+    export = sample.digest_seconds + max(sample.parquet_seconds, sample.dump_seconds)
+    prove = sample.digest_seconds + sample.load_seconds
+    return ArchiveForecast(
+        table=table,
+        months=months,
+        rows=rows,
+        sampled=sample.rows,
+        export_seconds=export * scale + months * SECONDS_PER_MONTH,
+        prove_seconds=prove * scale + months * SECONDS_PER_MONTH,
+        dump_bytes=round(sample.dump_bytes * scale),
+        parquet_bytes=round(sample.parquet_bytes * scale),
+    )
+
+
 def sample_statements(spec: TableSpec, original: Relation, percent: float) -> tuple[str, Sequence[str]]:
     """The statement that copies a sample into a temporary table, and those that index it as the partitions will be."""
     columns = names(column.name for column in insertable(original))

@@ -93,7 +93,7 @@ _WORDS = {
         "A row without a partition goes to the default partition where there is one, and is refused (23514) where there is none.",
         (
             "These partitions are not under our care: see to it that what made them (pg_partman's run_maintenance, pgslice add_partitions, "
-            "a scheduler) makes the next. Or make them yourself, under the names that they have."
+            "a scheduler) makes the next. Or make them yourself, under the names that they have; or let 07 Maintain partitions register the set."
         ),
     ),
     "default holds rows": (
@@ -220,7 +220,7 @@ class _Inspection:
 
     def key(self) -> Iterator[Check]:
         printed = self.relation.table.partition_key or ""
-        if _range_column(printed) == self.spec.partition_key:
+        if range_column(printed) == self.spec.partition_key:
             yield self._ok("key", f"Partitioned by {printed}.")
         else:
             wanted = f"RANGE ({self.spec.partition_key})"
@@ -240,14 +240,15 @@ class _Inspection:
         )
 
     def runway(self) -> Iterator[Check]:
-        words = "runway" + (self.or_default if self.snapshot.registered else ", others")
+        ours = self.snapshot.registered or self.snapshot.cared_for
+        words = "runway" + (self.or_default if ours else ", others")
         today = midnight(self.as_of)
         left = bounds.runway((bound for partition, bound in self.attached if not partition.detach_pending), today)
         if left is None:
             yield self._ok(words, "The last partition has no end.")
             return
         statements = ["SELECT * FROM public.create_future_partitions()"]
-        if not self.snapshot.registered:
+        if not ours:
             end = today + left if left else bounds.period_of(self.spec.every, self.as_of).lower
             statements = [statement for period in self._to_come(end) for statement in self._make(period)]
         if left == timedelta(0):
@@ -264,7 +265,7 @@ class _Inspection:
 
     def _to_come(self, end: datetime) -> Iterator[Period]:
         """The periods that are missing from the end of the runway up to `ahead` beyond the current one; none where it ends between two."""
-        if _range_column(self.relation.table.partition_key or "") != self.spec.partition_key:
+        if range_column(self.relation.table.partition_key or "") != self.spec.partition_key:
             return
         last = bounds.period_of(self.spec.every, self.as_of)
         for _ in range(min(self.spec.ahead, _MOST_STATEMENTS)):
@@ -360,7 +361,7 @@ class _Inspection:
         drifting = [
             f"{each.name} from {_stretch(bound.lower, bound.upper)}"
             for each, bound in ranges
-            if bound.lower and bound.upper and not _whole(every, bound.lower, bound.upper)
+            if bound.lower and bound.upper and not whole(every, bound.lower, bound.upper)
         ]
         if drifting:
             what = f"{len(drifting)} of {len(ranges)} are no whole {every} in UTC: {listed(drifting)}."
@@ -468,7 +469,7 @@ class _Inspection:
         return _finding(severity, self.spec, words, what, statements)
 
 
-def _range_column(printed: str) -> str | None:
+def range_column(printed: str) -> str | None:
     """The one column of a RANGE as pg_get_partkeydef prints it, unquoted; None for any other key."""
     found = re.fullmatch(r'RANGE \((?:"((?:[^"]|"")+)"|([^"(), ]+))\)', printed)
     return (found[1] or found[2]).replace('""', '"') if found else None
@@ -490,7 +491,8 @@ def _stretch(lower: datetime | None, upper: datetime | None) -> str:
     return f"{edge_text(lower, '', '') or 'the beginning'} to {edge_text(upper, '', '') or 'the end'}"
 
 
-def _whole(every: Every, lower: datetime, upper: datetime) -> bool:
+def whole(every: Every, lower: datetime, upper: datetime) -> bool:
+    """Whether a range is one period of the calendar, in UTC."""
     period = _period_or_none(every, lower)
     return period is not None and (period.lower, period.upper) == (lower, upper)
 

@@ -620,6 +620,8 @@ class _Builder:
             spec.name,
             list(self.original.table.storage_parameters),
             ready,
+            spec.keep,
+            spec.lock_timeout_ms,
         ]
         # where the rows reached when it was built: rows that come later do not move the ends of a copy that is under way
         extends = spec.out_of_range == "extend"
@@ -627,9 +629,11 @@ class _Builder:
         return text(
             sql.SQL(
                 "INSERT INTO atlas_ops.partitioned_table (schema_name, table_name, every, ahead, partition_schema, partition_prefix, "
-                "storage_parameters, ready{}) VALUES ({}) ON CONFLICT (schema_name, table_name) DO UPDATE SET every = excluded.every, "
+                "storage_parameters, ready, keep, lock_timeout_ms{}) VALUES ({}) ON CONFLICT (schema_name, table_name) DO UPDATE "
+                "SET every = excluded.every, "
                 "ahead = excluded.ahead, partition_schema = excluded.partition_schema, partition_prefix = excluded.partition_prefix, "
-                "storage_parameters = excluded.storage_parameters, ready = excluded.ready"
+                "storage_parameters = excluded.storage_parameters, ready = excluded.ready, keep = excluded.keep, "
+                "lock_timeout_ms = excluded.lock_timeout_ms"
             ).format(
                 sql.SQL(", covers_from, covers_until" if extends else ""),
                 sql.SQL(", ").join(sql.Literal(value) for value in values),

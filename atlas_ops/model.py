@@ -125,6 +125,22 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnType:
+    """A type of the database's own that a table's columns rest on, and the SQL that makes it; `sql/catalog/own_types.sql`."""
+
+    name: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view of ours; `sql/catalog/united.sql`."""
+
+    schema: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """Extended statistics; `sql/catalog/statistics.sql`."""
 
@@ -230,6 +246,18 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignTime:
+    """A foreign key of one column out of the table, and a column of time of the row it refers to; `sql/catalog/foreign_times.sql`."""
+
+    column: str
+    schema: str  # of the referenced table
+    table: str
+    referenced: str  # its column
+    time: str | None  # None: it has none
+    type: str | None  # of that, as format_type prints it
+
+
+@dataclass(frozen=True, slots=True)
 class Dependent:
     """What binds to the table by OID (view, rule, policy of another table) or names it (function); `sql/catalog/dependents.sql`."""
 
@@ -282,6 +310,35 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
+class StatementsView:
+    """Where pg_stat_statements is; `sql/catalog/statements_view.sql`."""
+
+    schema: str | None  # None: not in this database
+    version: str | None
+    available: bool  # its files are on the server
+    has_exec_time: bool
+    has_info: bool
+    reads_all: bool  # the role sees the texts of others
+    role: str
+    namesakes: tuple[str, ...]  # schemas with another relation of the table's name
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedStatement:
+    """A statement of pg_stat_statements beside all those of the database; `sql/template/statements.sql`."""
+
+    statements: int
+    hidden: int  # of these, those whose text the role may not see
+    too_long: int  # those that name the table, and are too long to be read
+    all_ms: float
+    since: datetime | None
+    query: str | None  # None, as what follows: none names the table
+    calls: int | None
+    rows: int | None
+    total_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Partition:
     """A table of a partition set, attached or standing beside it; `sql/catalog/partitions.sql`."""
 
@@ -316,6 +373,16 @@ class Partition:
     def bytes(self) -> int:
         """Heap, indexes and TOAST."""
         return self.heap_bytes + self.index_bytes + self.toast_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LeafIndex:
+    """A leaf partition and one of its valid indexes, None where it has none; `sql/catalog/leaf_indexes.sql`."""
+
+    leaf: str
+    name: str | None
+    parent: str | None  # the index of the partitioned table that it is part of
+    tail: str | None  # of its definition, from USING on
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,3 +526,4 @@ class Snapshot:
     online: OnlineCopy | None = None  # its copy is, or was, kept in step
     ready: bool = False  # its rows are all copied: create_future_partitions() takes care of it
     aside: Mapping[str, int] = field(default_factory=dict)  # rows that refer to rows set aside: `incoming.of_aside`
+    cared_for: bool = False  # whoever made the set, create_future_partitions() takes care of it

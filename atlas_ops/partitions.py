@@ -129,31 +129,59 @@ def rows_of(partition: Partition) -> tuple[int | None, Counted]:
     return None, Counted.UNKNOWN
 
 
-def named_like(spec: TableSpec, snapshot: Snapshot, period: Period) -> tuple[str, str]:
-    """Schema and name for the partition of a period: ours, or in a set that others made what most of its partitions would call it.
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Where new partitions of a set go, and what they are called: `before`, then the date as `form` (strftime) writes it; '' is our own way."""
+
+    schema: str
+    before: str
+    form: str
+
+    def called(self, spec: TableSpec, period: Period) -> str:
+        """The name for a period, at most 63 bytes."""
+        return (
+            definition.fit(self.before + period.lower.strftime(self.form))
+            if self.form
+            else str(spec.partition_name(period))
+        )
+
+
+def naming(spec: TableSpec, snapshot: Snapshot) -> Naming:
+    """How partitions are named here: as ours, or in a set that others made as most of its partitions are.
 
     pg_partman ends a name in p20240101, pgslice in 202401; whatever stands before the date stays.
     """
-    schema, called = str(spec.partition_schema), str(spec.partition_name(period))
     found = attached(snapshot)
     if snapshot.registered or not found:
-        return schema, called
+        return Naming(str(spec.partition_schema), str(spec.name), "")
     [(schema, _)] = Counter(partition.schema for partition, _ in found).most_common(1)
-    forms = Counter(form for partition, bound in found for form in _dated(partition.name, bound))
-    if forms:
-        [((before, form), _)] = forms.most_common(1)
-        called = definition.fit(before + period.lower.strftime(form))
-    return schema, called
+    forms = Counter(form for partition, bound in found for form in _dated(partition.name, bound, spec.every))
+    if not forms:
+        return Naming(schema, str(spec.name), "")
+    [((before, form), _)] = forms.most_common(1)
+    return Naming(schema, before, form)
 
 
-def _dated(called: str, bound: Bound) -> Iterable[tuple[str, str]]:
+def named_like(spec: TableSpec, snapshot: Snapshot, period: Period) -> tuple[str, str]:
+    """Schema and name for the partition of a period."""
+    ours = naming(spec, snapshot)
+    return ours.schema, ours.called(spec, period)
+
+
+def _dated(called: str, bound: Bound, every: Every) -> Iterable[tuple[str, str]]:
     """What stands before the date at the end of a name, and how the date is written; nothing where it ends in another."""
     if bound.readable and bound.lower:
         for form in DATES:
             date_written = bound.lower.strftime(form)
-            if called.endswith(date_written):
+            if _tells(form, every) and called.endswith(date_written):
                 return [(called.removesuffix(date_written), form)]
     return []
+
+
+def _tells(form: str, every: Every) -> bool:
+    """Whether a date so written tells one period from the next: 2024_01 is a month, or a week, by the length of the periods."""
+    whole = "%d" in form
+    return {Every.day: whole, Every.week: whole or "%V" in form, Every.year: "%V" not in form}.get(every, "%m" in form)
 
 
 def overview(spec: TableSpec, snapshot: Snapshot, as_of: date) -> tuple[PartitionRow, ...]:

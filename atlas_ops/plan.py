@@ -42,6 +42,8 @@ class Step:
     `again`: the transaction is repeated while its last statement answers true, at most so often. `first` and `meanwhile` make an
     exchange: `first` takes the lock that keeps writers out, then `meanwhile`, the statements of a drain, is repeated on a second
     connection until it has nothing more to do, then `statements` run in the transaction that began with `first`.
+
+    `feed`: where the rows of its COPY ... FROM STDIN come from, by the name under which `execute` is given them.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Step:
     again: int = 0
     first: tuple[str, ...] = ()
     meanwhile: tuple[str, ...] = ()
+    feed: str = ""
 
     @property
     def exchange(self) -> bool:
@@ -96,7 +99,17 @@ class Plan:
             "stage": self.stage,
             "target": [self.target.system_identifier, self.target.database],
             "steps": [
-                [step.name, list(step.first), list(step.meanwhile), list(step.statements), step.lane, step.autocommit]
+                [
+                    *(
+                        step.name,
+                        list(step.first),
+                        list(step.meanwhile),
+                        list(step.statements),
+                        step.lane,
+                        step.autocommit,
+                    ),
+                    *([step.feed] if step.feed else []),
+                ]
                 for step in self.steps
             ],
             "lock_timeout_ms": self.lock_timeout_ms,
@@ -130,6 +143,8 @@ class Plan:
             ]
             if step.again:
                 lines.append("--    Repeated, a transaction each time, while its last statement answers true.")
+            if step.feed:
+                lines.append(f"--    Rows: {_comment(step.feed)}")
             if step.exchange:
                 lines += ["BEGIN;", *_ended(step.first)]
                 lines.append("--    Meanwhile on a second connection, repeated while the last statement answers true:")

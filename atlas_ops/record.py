@@ -22,12 +22,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from atlas_ops import regression
 from atlas_ops.errors import AtlasError
 from atlas_ops.report import RESULT_TYPE, Verdict
 from atlas_ops.tables import duration
 
 STAMP = "%Y%m%dT%H%M%SZ"
+WEBHOOK = "ATLAS_OPS_WEBHOOK"  # its value lets anybody write into a channel
 UNFINISHED = "unfinished"  # it runs, or it was killed
+PLAN_ASSETS = "assets"  # in the folder of the plans: what draws the plans of all its notebooks
 PICTURES = 2  # of each stage, on the index: the picture that says it, and the one after
 _PART = ".part.ipynb"
 _NAME = re.compile(r"(?P<stamp>\d{8}T\d{6}Z)_(?P<stage>.+?)(?:_\d+)?(?P<part>\.part)?\.ipynb")
@@ -71,8 +74,18 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Found:
+    """A record as its name tells it; `part`: it runs, or it was killed."""
+
+    path: Path
+    stage: str
+    started: dt.datetime
+    part: bool
+
+
+@dataclass(frozen=True)
 class Entry:
-    """One record as a line of the index. `verdict` is the report's, or 'unfinished'; `page` may be empty."""
+    """One record as a line of the index. `verdict` is the report's, or 'unfinished'; `page` and `plans` may be empty."""
 
     stage: str
     started: dt.datetime
@@ -82,6 +95,7 @@ class Entry:
     notebook: str
     page: str
     pictures: Sequence[Picture] = ()
+    plans: str = ""  # the index of its plans
 
 
 def folder(records: Path, database: str) -> Path:
@@ -157,9 +171,27 @@ def html(notebook: Path) -> Path:
     return final
 
 
+def plans_folder(notebook: Path) -> Path:
+    """Where the pages of its plans lie: a folder of its own in `plans/`, beside it."""
+    stem = notebook.stem
+    return notebook.parent / "plans" / (f"{stem}_" if stem.casefold() == PLAN_ASSETS else stem)
+
+
+def is_record(path: Path) -> bool:
+    """Whether a path has the name of a record that was kept."""
+    name = _NAME.fullmatch(path.name)
+    return name is not None and not name["part"]
+
+
+def outputs(notebook: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every output of every cell, in order."""
+    for cell in notebook.get("cells", []):
+        yield from cell.get("outputs", [])
+
+
 def result(notebook: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the notebook's last result cell says of itself, or None where it came to no result."""
-    for output in reversed(list(_outputs(notebook))):
+    for output in reversed(list(outputs(notebook))):
         found = output.get("data", {}).get(RESULT_TYPE)
         if isinstance(found, dict):
             return found
@@ -168,7 +200,7 @@ def result(notebook: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def stop(notebook: Mapping[str, Any]) -> list[str]:
     """The lines of the error that ended the notebook, without colours; empty where it came to its end."""
-    for output in reversed(list(_outputs(notebook))):
+    for output in reversed(list(outputs(notebook))):
         if output.get("output_type") == "error":
             text = "\n".join(output.get("traceback", []))
             lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
@@ -177,14 +209,71 @@ def stop(notebook: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def entries(place: Path) -> list[Entry]:
-    """Every record in the folder of a database, oldest first; interrupted runs too."""
+def result_of(path: Path, stage: str) -> dict[str, Any]:
+    """The result in a file: an executed notebook, or the bare JSON of its last cell. Raises AtlasError where it holds none of that stage."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AtlasError(
+            what=f"The record {path} cannot be read.",
+            why=f"{error.strerror}.",
+            next="Give the executed notebook that a run left, such as records/<database>/<time>_explain_analysis.ipynb.",
+        ) from None
+    except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
+        raise AtlasError(
+            what=f"{path} is no record.",
+            why="A record is a notebook, or the JSON of its result; this is no JSON.",
+            next="Give the executed notebook itself, not its page.",
+        ) from None
+    found = content if isinstance(content, dict) else {}
+    if "cells" in found:
+        if path.name.endswith(_PART) or (told := result(found)) is None:
+            lines = stop(found)
+            raise AtlasError(
+                what=f"The run that wrote {path} came to no result.",
+                why=lines[0] if lines else "It is going on, was killed, or was never executed.",
+                next="Run 05 Explain analysis to its end, then give its record.",
+            )
+        found = told
+    if found.get("stage") != stage or not isinstance(found.get("figures"), dict):
+        of = found.get("stage")
+        raise AtlasError(
+            what=f"{path} is no record of {stage}.",
+            why=f"It is one of {of}."
+            if isinstance(of, str) and of.isidentifier() and of != stage
+            else "It holds no result of a stage.",
+            next=f"Give a record whose name ends in _{stage}.ipynb.",
+        )
+    return found
+
+
+def baseline_from(path: Path) -> tuple[regression.Measured, ...]:
+    """The queries of an earlier record of 05, to compare with. Raises AtlasError where it cannot be judged."""
+    return regression.measured(result_of(path, regression.STAGE)["figures"], str(path))
+
+
+def listed(place: Path) -> list[Found]:
+    """Every record in the folder of a database by its name, oldest first; interrupted runs too. None is read."""
     found = []
     for path in sorted(place.glob("*.ipynb")):
         name = _NAME.fullmatch(path.name)
-        if name:
-            found.append(_entry(path, name))
+        started = _started(name["stamp"]) if name else None
+        if name and started:
+            found.append(Found(path, name["stage"], started, part=bool(name["part"])))
     return found
+
+
+def _started(stamp: str) -> dt.datetime | None:
+    """None where the digits of a name are no moment: then it is the name of something else."""
+    try:
+        return dt.datetime.strptime(stamp, STAMP).replace(tzinfo=dt.UTC)
+    except ValueError:
+        return None
+
+
+def entries(place: Path) -> list[Entry]:
+    """Every record in the folder of a database, oldest first; interrupted runs too."""
+    return [_entry(found) for found in listed(place)]
 
 
 def index(place: Path, shown: Sequence[Entry]) -> Path:
@@ -207,10 +296,11 @@ def index(place: Path, shown: Sequence[Entry]) -> Path:
 
 
 def secrets(environment: Mapping[str, str] = os.environ) -> list[Secret]:
-    """Every password that libpq could find here: PGPASSWORD, DATABASE_URL, password and service files."""
+    """Every password that libpq could find here (PGPASSWORD, DATABASE_URL, password and service files), and the address of the webhook."""
     found = [Secret("PGPASSWORD", environment.get("PGPASSWORD", ""))]
     url = urllib.parse.urlsplit(environment.get("DATABASE_URL", ""))
     found.append(Secret("DATABASE_URL", urllib.parse.unquote(url.password or "")))
+    found.append(Secret(WEBHOOK, environment.get(WEBHOOK, "")))
     home = Path(environment.get("HOME", "~")).expanduser()
     password_files = [Path(environment.get("PGPASSFILE") or home / ".pgpass")]
     service_files = [Path(environment.get("PGSERVICEFILE") or home / ".pg_service.conf")]
@@ -226,16 +316,23 @@ def secrets(environment: Mapping[str, str] = os.environ) -> list[Secret]:
     return [secret for secret in found if len(secret.value) >= _SECRET_LENGTH]
 
 
-def _refuse_secrets(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
+def require_no_password(text: str, what: str = "The record holds a password and was not kept.") -> None:
+    """Raises AtlasError, which says `what`, where a text that is to be kept holds a password that libpq could find here."""
     for secret in secrets():
         if any(form in text for form in secret.forms()):
-            path.unlink()
             raise AtlasError(
-                what="The record holds a password and was not kept.",
+                what=what,
                 why=f"The password of {secret.where} was found in it; whoever reads records would have it.",
                 next="Find the cell or parameter that shows it, take it out, change the password, run again.",
             )
+
+
+def _refuse_secrets(path: Path) -> None:
+    try:
+        require_no_password(path.read_text(encoding="utf-8"))
+    except AtlasError:
+        path.unlink()
+        raise
 
 
 def _base64_forms(secret: bytes) -> Iterator[str]:
@@ -275,13 +372,9 @@ def _lines(path: Path) -> list[str]:
         return []  # what we cannot read, libpq of the same user has not read
 
 
-def _outputs(notebook: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for cell in notebook.get("cells", []):
-        yield from cell.get("outputs", [])
-
-
-def _entry(path: Path, name: re.Match[str]) -> Entry:
+def _entry(found: Found) -> Entry:
     """One line of the index, read from the record itself."""
+    path = found.path
     try:
         notebook: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -290,19 +383,21 @@ def _entry(path: Path, name: re.Match[str]) -> Entry:
     verdict = said.get("verdict", Verdict.OK)
     if stopped:
         verdict = Verdict.STOPPED
-    elif name["part"]:
+    elif found.part:
         verdict = UNFINISHED
     headline = stopped[0].removeprefix("STOPPED: ") if stopped else said.get("headline", "")
     page = path.with_suffix(".html")
+    plans = plans_folder(path) / "index.html"
     return Entry(
-        stage=name["stage"],
-        started=dt.datetime.strptime(name["stamp"], STAMP).replace(tzinfo=dt.UTC),
+        stage=found.stage,
+        started=found.started,
         verdict=str(verdict),
         seconds=notebook.get("metadata", {}).get("papermill", {}).get("duration"),
         headline=headline,
         notebook=path.name,
         page=page.name if page.exists() else "",
         pictures=_pictures(notebook),
+        plans=plans.relative_to(path.parent).as_posix() if plans.exists() else "",
     )
 
 
@@ -313,7 +408,7 @@ def _pictures(notebook: Mapping[str, Any]) -> tuple[Picture, ...]:
             width=output.get("metadata", {}).get("image/png", {}).get("width", 760),
             words="".join(output["data"].get("text/plain", "")),
         )
-        for output in _outputs(notebook)
+        for output in outputs(notebook)
         if "image/png" in output.get("data", {})
     ]
     return tuple(found[:PICTURES])

@@ -80,6 +80,7 @@ class Report:
     checks: tuple[Check, ...] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
     next: str = ""
+    tables: tuple[str, ...] = ()  # that the stage was asked about, as the specification writes them
 
     def require_ok(self) -> None:
         """Raises AtlasError where the verdict is `stopped`, so that the notebook's last cell is red."""
@@ -99,6 +100,7 @@ class Report:
             "verdict": str(self.verdict),
             "digest": self.digest,
             "headline": self.headline,
+            "tables": list(self.tables),
             "steps": [
                 {
                     "step": line.step,

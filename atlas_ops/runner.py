@@ -22,7 +22,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from atlas_ops import record
+from atlas_ops import plan_pages, record
 from atlas_ops.errors import AtlasError
 from atlas_ops.progress import PROGRESS_TYPE
 from atlas_ops.report import Verdict
@@ -304,10 +304,11 @@ def _execute(path: Path, part: Path, parameters: Mapping[str, Any], kernel: str,
 
 
 def _outcome(written: record.Draft, stage: str, database: str, seconds: float) -> StageResult:
-    """Keep the record, make its page and the index, and read what the notebook came to."""
+    """Keep the record, make its page, those of its plans and the index, and read what the notebook came to."""
     try:
         notebook = record.keep(written)
         page = record.html(notebook)
+        plan_pages.write(notebook)
     except AtlasError as refused:
         return StageResult(stage, database, Verdict.STOPPED, refused.what, seconds, None, None, lines=refused.lines())
     record.index(notebook.parent, record.entries(notebook.parent))

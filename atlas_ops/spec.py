@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -30,6 +30,7 @@ from pydantic.dataclasses import dataclass
 from atlas_ops import yamlfile
 from atlas_ops.bounds import MOST_PERIODS, Every, Period, aligned, period_of, periods
 from atlas_ops.errors import AtlasError
+from atlas_ops.thresholds import Alerts
 from atlas_ops.yamlfile import Fault, names_a_secret, refuse, refuse_together, shown
 
 FOLDER = Path("parameters")
@@ -166,6 +167,61 @@ def _parse_indexes(value: object) -> object:
     return value
 
 
+_SERVICE = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
+_DECEMBER = 12
+_DAYS = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?", re.ASCII)
+
+
+def stretch(written: str) -> tuple[datetime, datetime]:
+    """A year, a month or a day, from its first moment to the first one after it, in UTC. Raises ValueError for what is none."""
+    found = _DAYS.fullmatch(written)
+    if not found:
+        raise ValueError(written)
+    year, month, day = int(found[1]), int(found[2] or 1), int(found[3] or 1)
+    first = datetime(year, month, day, tzinfo=UTC)
+    if found[3]:
+        return first, first + timedelta(days=1)
+    after = (year + 1, 1) if not found[2] or month == _DECEMBER else (year, month + 1)
+    return first, datetime(*after, 1, tzinfo=UTC)
+
+
+def _parse_hold(value: object) -> object:
+    if isinstance(value, list | tuple):
+        # YAML makes a number of 2024 and a date of 2024-01-31
+        written = [one if isinstance(one, str) else str(one) if isinstance(one, int | date) else one for one in value]
+        for one in written:
+            try:
+                stretch(one)
+            except (ValueError, OverflowError, TypeError):
+                refuse(
+                    f"{shown(one)} is no year, month or day.",
+                    "Write hold: all, or a list such as [2024-01, 2024-03-15].",
+                )
+        return written
+    return value
+
+
+def _parse_archive_to(value: str) -> str:
+    """A folder or a bucket; never a key."""
+    scheme, separator, rest = value.partition("://")
+    if separator and scheme not in ("file", "s3"):
+        refuse("An archive lies in a folder or in s3.", "Write a path, file:///path or s3://bucket/prefix.")
+    if separator and (re.search(r"[@?#]", rest) or not rest.strip("/")):
+        refuse(
+            "It holds more than a place, or no place at all.",
+            "Write s3://bucket/prefix; keys belong into ~/.aws or the environment, never into this file.",
+        )
+    if scheme == "file" and separator and not rest.startswith("/"):
+        refuse("A file:// address has three slashes.", "Write file:///path, or the path alone.")
+    return value
+
+
+def _parse_service(value: str) -> str:
+    if not re.fullmatch(_SERVICE, value):
+        refuse("It is no libpq service name.", "Write the name of a section of pg_service.conf.")
+    return value
+
+
 Text = Annotated[str, Field(strict=True)]
 TableText = Annotated[Text, WrapValidator(lambda value, handler: _parse_table(handler(value)))]
 NameText = Annotated[Text, WrapValidator(_parse_name)]
@@ -256,6 +312,23 @@ class TableSpec:
         default=None,
         description=f"a whole number, 1 to {MOST_PERIODS}: past partitions kept; null keeps all",
         examples=[24],
+    )
+    hold: Annotated[
+        Literal["all"] | Annotated[tuple[Text, ...], Field(max_length=1000)], BeforeValidator(_parse_hold)
+    ] = Field(
+        default=(),
+        description="legal hold: all, or a list of years, months or days: a partition that touches one is never detached or dropped",
+        examples=[["2024-01", "2024-03-15"]],
+    )
+    archive_to: Annotated[Text, Field(min_length=1), AfterValidator(_parse_archive_to)] | None = Field(
+        default=None,
+        description="a folder (from that of the parameters file) or s3://bucket/prefix: where months are exported to",
+        examples=["s3://atlas-archive/production"],
+    )
+    prove_on: Annotated[Text, AfterValidator(_parse_service)] | None = Field(
+        default=None,
+        description="a libpq service: the database that restores exports to prove them; null: this one, in temporary tables",
+        examples=["atlas_scratch"],
     )
     partition_schema: NameText = Field(
         default="partitions",
@@ -373,6 +446,11 @@ class TableSpec:
         description="a list of what may differ between the table and the partitioned table, as the ledger names it: "
         "'kind name: property', or 'kind name' for all of it",
         examples=[["index messages_old_idx", "table: of type"]],
+    )
+    alerts: Alerts = Field(
+        default=None,
+        description="a map of figures of 09 Monitor health, each with warning, critical or both: a number, or never",
+        examples=[{"default_rows": {"warning": 100, "critical": "never"}}],
     )
 
     @property
@@ -550,8 +628,6 @@ def exchanged(spec: TableSpec) -> TableSpec:
 
 _FIELDS = cast(Any, TableSpec).__pydantic_fields__
 
-_SERVICE = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
-
 
 class Settings(BaseModel):
     """A parameters file. Further keys are a notebook's own parameters: in `model_extra`."""
@@ -701,7 +777,12 @@ def _check_database(database: object) -> None:
 
 
 def _beside(spec: TableSpec, folder: Path) -> TableSpec:
-    return replace(spec, workload=str(folder / spec.workload)) if spec.workload else spec
+    """Paths start at the folder of the parameters file."""
+    if spec.workload:
+        spec = replace(spec, workload=str(folder / spec.workload))
+    if spec.archive_to and "://" not in spec.archive_to:
+        spec = replace(spec, archive_to=str((folder / spec.archive_to).absolute()))
+    return spec
 
 
 # Faults, in our words
@@ -715,6 +796,10 @@ _OTHER_WORDS = {
     "period": "every",
     "premake": "ahead",
     "retention": "keep",
+    "legal_hold": "hold",
+    "archive": "archive_to",
+    "export_to": "archive_to",
+    "scratch": "prove_on",
     "column": "partition_key",
     "control": "partition_key",
     "key": "partition_key",

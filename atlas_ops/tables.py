@@ -188,7 +188,7 @@ class Table:
                 for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
             ).rstrip()
 
-        parts = [_visible(self.caption)] if self.caption else []
+        parts = [visible(self.caption)] if self.caption else []
         parts += [line(heads), "  ".join("-" * width for width in widths), *map(line, shown)]
         parts += [self._note()] if self._note() else []
         return "\n".join(parts)
@@ -275,15 +275,15 @@ def _html_sql(text: str) -> str:
     )
 
 
-def _visible(text: str, kept: str = "") -> str:
+def visible(text: str, kept: str = "") -> str:
     """Control and bidirectional characters, which make a name read as another, as their number."""
     return "".join(c if c.isprintable() or c in kept else f"\\u{ord(c):04x}" for c in text)
 
 
 def _escape(text: str) -> str:
-    return html.escape(_visible(text, kept="\n\t"))
+    return html.escape(visible(text, kept="\n\t"))
 
 
 def _one_line(text: str) -> str:
-    seen = _visible(" ".join(text.split()))
+    seen = visible(" ".join(text.split()))
     return seen if len(seen) <= _PLAIN_WIDTH else seen[: _PLAIN_WIDTH - 1] + "…"

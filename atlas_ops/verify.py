@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from psycopg import sql
 
@@ -228,16 +229,40 @@ def _side(spec: TableSpec, original: Relation, part: Part, *, partitioned: bool)
 
 
 def _hash(columns: Iterable[Column]) -> sql.Composed:
-    record = sql.SQL(", ").join(_exact(column) for column in columns)
+    return content_hash([exact(column) for column in columns])
+
+
+def content_hash(values: Iterable[sql.Composable]) -> sql.Composed:
+    """The hash of a row of such values, 64 bits: twice hashed, see above."""
+    record = sql.SQL(", ").join(values)
     return sql.SQL('hashtextextended(hash_record_extended(ROW({}), 0)::text COLLATE "C", 0)').format(record)
 
 
-def _exact(column: Column) -> sql.Composable:
-    """The column in a form whose equality is identity."""
+class Typed(Protocol):
+    """What has a name and a type: a column of the catalogs, or a field of an archive."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def base_type(self) -> str:
+        """The name of its type, below any domain."""
+
+    @property
+    def type_kind(self) -> str:
+        """typtype."""
+
+
+def exact(column: Typed, *, anywhere: bool = False) -> sql.Composable:
+    """The column of the row `r` in a form whose equality is identity.
+
+    `anywhere`: on every server alike. An enum's hash is that of an OID, which another database gives to another label.
+    """
     own = name("r", column.name)
     if column.type_kind == "b" and column.base_type in COLLATED:
         return sql.SQL('{} COLLATE "C"').format(own)  # a nondeterministic collation calls different texts equal
-    if (column.type_kind == "b" and column.base_type in EXACT) or column.type_kind == "e":
+    if (column.type_kind == "b" and column.base_type in EXACT) or (column.type_kind == "e" and not anywhere):
         return own
     if column.base_type == "bpchar":
         return sql.SQL("textin(bpcharout({}))").format(own)  # ::text would cut trailing blanks

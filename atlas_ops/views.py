@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from atlas_ops import takeover
-from atlas_ops.forecast import Forecast
+from atlas_ops.forecast import ArchiveForecast, Forecast
 from atlas_ops.ledger import Difference, Kept
 from atlas_ops.model import Fact, Server, Snapshot
 from atlas_ops.plan import Effect, Plan, Step
@@ -110,7 +110,7 @@ def _group_row(group: Sequence[Step]) -> tuple[object, ...]:
 class Stacked:
     """Several things, one below the other."""
 
-    def __init__(self, *parts: Words | PlanView | Table | Folded) -> None:
+    def __init__(self, *parts: Words | PlanView | Table | Folded | Stacked) -> None:
         self.parts = parts
 
     def __repr__(self) -> str:
@@ -414,6 +414,27 @@ def forecast_table(forecasts: Sequence[Forecast]) -> Table:
         ],
         [(f.table, f.rows, f.sampled, f.seconds, f.disk_bytes, f.wal_bytes) for f in forecasts],
         caption="Forecast from a timed sample",
+    )
+
+
+def archive_forecast_table(forecasts: Sequence[ArchiveForecast]) -> Table:
+    """What exporting and proving the months that leave will take."""
+    columns: list[Column | str] = [
+        "table",
+        "months",
+        "rows",
+        "rows timed",
+        Column("export", "duration"),
+        Column("proof", "duration"),
+    ]
+    columns += [Column("dump", "size"), Column("parquet", "size")]
+    return Table(
+        columns,
+        [
+            (f.table, f.months, f.rows, f.sampled, f.export_seconds, f.prove_seconds, f.dump_bytes, f.parquet_bytes)
+            for f in forecasts
+        ],
+        caption="Forecast from a timed sample of the largest of them",
     )
 
 

@@ -28,6 +28,8 @@ from atlas_ops.spec import Flag, NameText, TableSpec, TableText, Text, qualified
 from atlas_ops.yamlfile import Fault, refuse, refuse_together
 
 LONGEST_SQL = 20_000
+MOST_BINDINGS = 10
+LARGEST = 1_000_000
 
 # SQL as far as this module must know it: text that is never looked into, then our two marks.
 _TOKEN = re.compile(
@@ -53,15 +55,32 @@ def statement(text: str, table: str, types: Mapping[str, str]) -> str:
 
     A type is as format_type prints it. Raises KeyError for a parameter that has none.
     """
+    return _put_in(text, table, lambda name: f"(%({name})s::{_doubled(types[name])})", _doubled)
+
+
+def prepared(text: str, table: str, types: Mapping[str, str]) -> str:
+    """`text` as PREPARE takes it: `table` put in, the first parameter of `parameters(text)` as $1 with its type, and so on.
+
+    Raises KeyError for a parameter that has no type.
+    """
+    numbers = {name: number for number, name in enumerate(parameters(text), start=1)}
+    return _put_in(text, table, lambda name: f"(${numbers[name]}::{types[name]})", str)
+
+
+def _put_in(text: str, table: str, parameter: Callable[[str], str], kept: Callable[[str], str]) -> str:
     done, end = [], 0
     for found in _TOKEN.finditer(text):
-        done.append(text[end : found.start()].replace("%", "%%"))
+        done.append(kept(text[end : found.start()]))
         if name := found["parameter"]:
-            done.append(f"(%({name})s::{types[name].replace('%', '%%')})")
+            done.append(parameter(name))
         else:
-            done.append((table if found["table"] else found[0]).replace("%", "%%"))
+            done.append(kept(table if found["table"] else found[0]))
         end = found.end()
-    return "".join(done) + text[end:].replace("%", "%%")
+    return "".join(done) + kept(text[end:])
+
+
+def _doubled(text: str) -> str:
+    return text.replace("%", "%%")
 
 
 # What a key may hold
@@ -107,10 +126,14 @@ def _parse_bindings(value: str) -> str:
 def _parse_expects(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
-    count = value.get("prunes_to")
-    if set(value) != {"prunes_to"} or isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        refuse("The map must hold prunes_to and nothing else, a whole number from 1.", None)
-    return Expects(prunes_to=count)
+    if not value or not set(value) <= {"prunes_to", "max_slowdown"}:
+        refuse("The map must hold prunes_to, max_slowdown or both, and nothing else.", None)
+    count, most = value.get("prunes_to"), value.get("max_slowdown")
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        refuse("prunes_to must be a whole number from 1.", None)
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int | float) or not 0 < most < LARGEST):
+        refuse("max_slowdown must be a number above 0, such as 1.5 for half as much time again.", None)
+    return Expects(prunes_to=count, max_slowdown=None if most is None else float(most))
 
 
 def _after_text(check: Callable[[str], str]) -> WrapValidator:
@@ -126,7 +149,10 @@ _QuerySql = Annotated[_Sql, _after_text(_parse_query)]
 class Expects:
     """What a query is expected to do on the partitioned table."""
 
-    prunes_to: int = Field(description="the most partitions it may read")
+    prunes_to: int | None = Field(default=None, description="the most partitions it may read")
+    max_slowdown: float | None = Field(
+        default=None, description="the most time it may take, as a multiple of the original table's"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -149,14 +175,24 @@ class Query:
         description="one SQL statement with {table} for the table and %(name)s for a parameter",
         examples=["SELECT count(*) FROM {table} WHERE user_id = %(user)s"],
     )
+    sql_file: _ShortText | None = Field(
+        default=None,
+        description="in place of sql: a file with the statement, named from the folder of the workload file",
+        examples=["monthly_count.sql"],
+    )
     sql_partitioned: _QuerySql | None = Field(
         default=None,
         description="the statement for the partitioned table, where it must be another one (ON CONFLICT)",
         examples=["INSERT INTO {table} ... ON CONFLICT (id, created_at) DO NOTHING"],
     )
+    sql_rewritten: _QuerySql | None = Field(
+        default=None,
+        description="another way to ask the same of the partitioned table, to be measured beside the first",
+        examples=["SELECT count(*) FROM {table} WHERE user_id = %(user)s AND created_at >= %(since)s"],
+    )
     bindings: Annotated[_Sql, _after_text(_parse_bindings)] | None = Field(
         default=None,
-        description="one SQL query whose single row names the parameters and gives their values and types",
+        description="one SQL query whose rows (at most 10) name the parameters and give their values and types",
         examples=['SELECT user_id AS "user" FROM {table} WHERE user_id IS NOT NULL ORDER BY id LIMIT 1'],
     )
     role: NameText | None = Field(
@@ -181,14 +217,20 @@ class Query:
     )
     expects: Annotated[Expects, BeforeValidator(_parse_expects)] | None = Field(
         default=None,
-        description="{prunes_to: the most partitions it may read}",
-        examples=["{prunes_to: 1}"],
+        description="a map of prunes_to (the most partitions it may read) and max_slowdown (the most time it may take, as a"
+        " multiple of the original's)",
+        examples=["{prunes_to: 1, max_slowdown: 1.5}"],
     )
 
     @property
     def prunes_to(self) -> int | None:
         """The most partitions it is expected to read, if the file says so."""
         return self.expects.prunes_to if self.expects else None
+
+    @property
+    def max_slowdown(self) -> float | None:
+        """The most time it may take on the partitioned table, as a multiple of the original's, if the file says so."""
+        return self.expects.max_slowdown if self.expects else None
 
     @model_validator(mode="after")
     def _whole(self) -> Query:
@@ -219,6 +261,8 @@ def asks(query: Query, spec: TableSpec) -> bool:
 def load(path: Path) -> Workload:
     """Read a workload file. Raises AtlasError with the line of every fault."""
     read = yamlfile.read(path, _FORM)
+    if faults := list(_from_files(read.data, path.parent)):
+        yamlfile.stop(str(path), faults, read.lines, _FORM.item)
     try:
         workload = Workload.model_validate(read.data)
     except ValidationError as error:
@@ -228,8 +272,36 @@ def load(path: Path) -> Workload:
     return workload
 
 
+def _from_files(data: object, folder: Path) -> Iterator[Fault]:
+    """Puts the text of each `sql_file` into its query; what is no map or no text is left for pydantic to tell."""
+    queries = data.get("queries") if isinstance(data, dict) else None
+    for number, query in enumerate(queries if isinstance(queries, list) else ()):
+        named = query.get("sql_file") if isinstance(query, dict) else None
+        if not isinstance(named, str):
+            continue
+        where = ("queries", number, "sql_file")
+        if "sql" in query:
+            yield Fault(
+                where,
+                "sql_file is given beside sql.",
+                "A query has one statement: which of the two is it?",
+                "Take one of the two out.",
+            )
+            continue
+        try:
+            query["sql"] = (folder / named).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or "It is no text in UTF-8"
+            yield Fault(
+                where,
+                f"sql_file is {named}, which cannot be read.",
+                f"{reason}. It is looked for in the folder of the workload file.",
+                "Correct the name, or write the statement as sql.",
+            )
+
+
 def _faults_between_keys(query: Query) -> Iterator[Fault]:
-    texts = filter(None, (query.sql, query.sql_partitioned, query.claims))
+    texts = [text for text in (query.sql, query.sql_partitioned, query.sql_rewritten, query.claims) if text]
     names = [name for text in texts for name in parameters(text)]
     if names and not query.bindings:
         yield Fault(
@@ -245,13 +317,18 @@ def _faults_between_keys(query: Query) -> Iterator[Fault]:
             "Policies read the claims only where row security counts, which it does not for the owner.",
             "Write role: authenticated",
         )
-    if _WRITES.match(_TOKEN.sub(_without_comment, query.sql).lstrip()) and not query.writes:
+    if any(writes(text) for text in (query.sql, query.sql_rewritten) if text) and not query.writes:
         yield Fault(
             ("sql",),
             f"{query.name} writes, and does not say so.",
             "A query that writes is measured in a transaction that is rolled back; others run read-only.",
             "Write writes: true",
         )
+
+
+def writes(text: str) -> bool:
+    """Whether a statement begins as one that writes."""
+    return _WRITES.match(_TOKEN.sub(_without_comment, text).lstrip()) is not None
 
 
 def _without_comment(found: re.Match[str]) -> str:

@@ -28,6 +28,7 @@ from atlas_ops import demo, embedded
 from atlas_ops.embedded import Cluster
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+PG_CRON = Path("/usr/share/postgresql/15/extension/pg_cron.control")
 TEMPLATE = "template_atlas"
 EMPTY = "template0"
 _FOLDER = pytest.StashKey[Path]()
@@ -88,10 +89,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--seed", type=int, default=random.randrange(1_000_000), help="of the proof's load; random by default"
     )
     parser.addoption("--seconds", type=float, default=1.0, help="how long each load of the proof runs at least")
+    parser.addoption("--rate", type=float, default=0, help="transactions a second of the proof's load; 0: all it can")
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    return f"proof: --seed {config.getoption('--seed')}"
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    missing = [
+        *([] if (DEBIAN_15 / "postgres").exists() else ["PostgreSQL 15 (postgresql-15)"]),
+        *([] if PG_CRON.exists() else ["pg_cron (postgresql-15-cron)"]),
+    ]
+    return [
+        f"proof: --seed {config.getoption('--seed')}",
+        *(f"not installed, so not tested on: {name}" for name in missing),
+    ]
 
 
 def pytest_configure(config: pytest.Config) -> None:

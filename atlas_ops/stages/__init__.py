@@ -17,8 +17,11 @@ STAGES = {
     "inspect_partitions": "InspectPartitions",
     "explain_analysis": "ExplainAnalysis",
     "cut_over": "CutOver",
+    "maintain_partitions": "MaintainPartitions",
     "plan_archive": "PlanArchive",
+    "monitor_health": "MonitorHealth",
     "roll_back": "RollBack",
+    "restore_archive": "RestoreArchive",
 }
 
 

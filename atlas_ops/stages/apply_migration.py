@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from atlas_ops import charts, incoming, migration, preflight, views
-from atlas_ops.charts import Chart
+from atlas_ops.drawing import Chart
 from atlas_ops.errors import AtlasError
 from atlas_ops.migration import plan_migration
 from atlas_ops.model import Snapshot

@@ -34,7 +34,7 @@ class Run:
         _refuse_unknown_parameters()
         self.specs: tuple[TableSpec, ...] = find_specs(database, tables)
         self.confirm = confirm
-        self.as_of = _day(as_of)
+        self.as_of = day(as_of)
         if database == DEMO:
             demo.ensure()
         self.where: Session = session(database, self.stage)
@@ -187,6 +187,7 @@ class Run:
             checks=tuple(self.checks),
             figures=self.figures,
             next=self.next,
+            tables=tuple(spec.table for spec in self.specs),
         )
 
     def finish(self) -> None:
@@ -202,7 +203,8 @@ class Run:
         report.require_ok()
 
 
-def _day(as_of: str) -> date:
+def day(as_of: str) -> date:
+    """The day to plan from. Raises AtlasError for what is none."""
     if not as_of:
         return datetime.now(UTC).date()
     try:

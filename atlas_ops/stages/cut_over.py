@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atlas_ops import catalog, charts, cutover, ledger, rehearsal, scratch, takeover, views
-from atlas_ops.charts import Chart
 from atlas_ops.database import connect
+from atlas_ops.drawing import Chart
 from atlas_ops.errors import AtlasError
 from atlas_ops.ledger import Ledgers
 from atlas_ops.model import Snapshot

@@ -5,15 +5,17 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from atlas_ops import charts, explain, measure, policies, workload
-from atlas_ops.charts import Chart
+from atlas_ops import explain, measure, plan_pages, policies, query_charts, record, regression, statements, tracked
+from atlas_ops.comparison import QueryResult
 from atlas_ops.cutover import turned
+from atlas_ops.database import connect
+from atlas_ops.drawing import Chart
 from atlas_ops.errors import AtlasError
-from atlas_ops.explain import QueryResult
 from atlas_ops.progress import Progress
+from atlas_ops.stages import foresight
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import Table
-from atlas_ops.views import Words
+from atlas_ops.views import Folded, Stacked, Words, checks_table
 
 NOTHING = Words(
     "Nothing was compared.",
@@ -28,18 +30,23 @@ class ExplainAnalysis(Run):
     next = (
         "08 Plan archive. Before the application moves to the new name: rewrite what is slower, or accept it knowingly."
     )
+    _cold = False
+
+    def foreseen(self) -> Table | Words:
+        """What the text of each query tells: which partitions it can do without, and when that is known."""
+        return foresight.shown(self)
 
     @cached_property
     def _results(self) -> tuple[QueryResult, ...]:
-        found = self.migrated()
-        waiting = [spec for spec, snapshot, *_ in found if not turned(snapshot)]
+        waiting = [each for each in self.migrated() if not turned(each[1])]
         if not waiting:
             return ()  # the originals are retired, and closed to the roles that the queries run under
-        jobs = []
-        for spec in waiting:
-            if spec.workload:
-                jobs.append((spec, workload.load(Path(spec.workload)).of(spec)))
-        if not any(queries for _, queries in jobs):
+        asked = [
+            (spec, query)
+            for spec, queries in foresight.jobs([(spec, snapshot) for spec, snapshot, *_ in waiting])
+            for query in queries
+        ]
+        if not asked:
             raise AtlasError(
                 what="There is no query to explain.",
                 why="No table of the specification names a workload file with queries for it.",
@@ -47,28 +54,82 @@ class ExplainAnalysis(Run):
             )
         results: list[QueryResult] = []
         with Progress("explained", unit="queries") as progress:
-            for spec, queries in jobs:
-                results += measure.workload(self.where, spec, queries)
-                progress(len(results), sum(len(some) for _, some in jobs), spec.name)
+            for number, (spec, query) in enumerate(asked, start=1):
+                results += measure.workload(self.where, spec, [query], cold=self._cold)
+                progress(number, len(asked), f"{spec.name}: {query.name}")
         return tuple(results)
 
+    def measure(self, *, cold: bool = False) -> Words | Table:
+        """Ask every query of both tables; `cold` adds a run of each on empty shared buffers."""
+        self._cold = cold
+        if not self._results:
+            return NOTHING
+        return explain.cold(self._results) if cold else Words(explain.verdict_sentence(self._results), "")
+
     def queries(self) -> Table | Words:
-        """Each query on both sides: time, buffers, partitions touched, and why."""
+        """Each query on both sides: time, interval, blocks, partitions touched, and why."""
         return explain.overview(self._results) if self._results else NOTHING
 
     def times(self) -> Chart | Words:
-        """Time on the partitioned table as a ratio to the original's."""
-        return charts.query_times(explain.time_rows(self._results)) if self._results else NOTHING
+        """Time on the partitioned table as a ratio to the original's, with its interval."""
+        return query_charts.query_ratios(explain.ratio_rows(self._results)) if self._results else NOTHING
+
+    def reasons(self) -> Folded | Words:
+        """Why each query is as fast as it is and what makes it faster; below, every rewritten statement that was tried."""
+        if not self._results:
+            return NOTHING
+        tried = explain.rewrites(self._results)
+        return Folded(explain.reasons(self._results), (f"The {len(tried)} rewritten statements that were tried", tried))
 
     def touched(self) -> Chart | Words:
         """How many partitions each query reads."""
-        return charts.partitions_touched(explain.touched_rows(self._results)) if self._results else NOTHING
+        return query_charts.partitions_touched(explain.touched_rows(self._results)) if self._results else NOTHING
+
+    def pruning(self) -> Table | Words:
+        """Partitions planned and read by a plan of its own and by a generic one, locks, planning time, the plan's shape."""
+        return explain.pruning(self._results) if self._results else NOTHING
+
+    def buffers(self) -> Chart | Words:
+        """Blocks that each query reads on either table."""
+        return query_charts.query_buffers(explain.buffer_rows(self._results)) if self._results else NOTHING
+
+    def planning(self) -> Chart | Words:
+        """Planning beside execution, on either table."""
+        return query_charts.planning_and_execution(explain.planning_rows(self._results)) if self._results else NOTHING
 
     def policies(self) -> Table | Words:
         """Policies that call a function for every row, each with the statement to try."""
         return policies.shown([snapshot for _, snapshot in self.snapshots()])
 
-    def plan_of(self, query: str, side: str = "partitioned") -> Table | Words:
+    def statements(self) -> Stacked:
+        """What pg_stat_statements knows of each table, by the time it took; or why it knows nothing."""
+        with connect(self.where) as connection:
+            return Stacked(*[statements.shown(tracked.read(connection, spec)) for spec in self.specs])
+
+    def plans(self) -> Words:
+        """Every plan, masked, for the pages beside the record; `atlas-ops plans` draws them for a notebook saved elsewhere."""
+        from IPython.display import display  # noqa: PLC0415 - only a notebook shows
+
+        if not self._results:
+            return NOTHING
+        found = explain.plans(self._results)
+        display({plan_pages.MIME: {"plans": found}, "text/plain": f"{len(found)} plans"}, raw=True)
+        return Words(f"{len(found)} plans are kept.", "Their pages lie beside the record, in its folder of plans.")
+
+    def gate(self, baseline: str = "") -> Folded | Words:
+        """What is worse than the workload expects, or than in an earlier record: red lines, which stop the run."""
+        if not self._results:
+            return NOTHING
+        now = regression.measured({"queries": explain.figures(self._results)}, "this run")
+        found = regression.findings(now, record.baseline_from(_record(baseline)) if baseline else None)
+        tables = {result.name: result.query.table for result in self._results}
+        self.checks = regression.checks(found, tables)
+        if not found:
+            than = "than before, or than the workload expects" if baseline else "than the workload expects"
+            return Words(f"Nothing is worse {than}.", "")
+        return checks_table(self.checks)
+
+    def plan_of(self, query: str, way: str = "partitioned") -> Table | Words:
         """The plan of one query: nodes with rows estimated and actual, own time, buffers. Literals are masked."""
         if not self._results:
             return NOTHING
@@ -79,7 +140,7 @@ class ExplainAnalysis(Run):
                 why="The name is not among those of the workload files.",
                 next="Use one of: " + ", ".join(found.name for found in self._results) + ".",
             )
-        return explain.plan_table(result, side)
+        return explain.plan_table(result, way)
 
     def headline(self) -> str:
         """How many queries are faster, the same, slower; measured against the guide's 40 %."""
@@ -87,3 +148,9 @@ class ExplainAnalysis(Run):
             return f"{NOTHING.strong} {NOTHING.rest}"
         self.figures["queries"] = explain.figures(self._results)
         return explain.verdict_sentence(self._results)
+
+
+def _record(named: str) -> Path:
+    """A record as the DBA names it: from where the notebook runs, or from the folder above, where `records/` lies."""
+    path = Path(named)
+    return path if path.exists() or path.is_absolute() else Path("..") / path

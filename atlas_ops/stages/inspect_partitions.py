@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 
 from atlas_ops import catalog, charts, inspection, lints, partitions, views
-from atlas_ops.charts import Chart
 from atlas_ops.database import connect
+from atlas_ops.drawing import Chart
 from atlas_ops.model import Snapshot
 from atlas_ops.report import Check, Severity, Verdict, stopped
 from atlas_ops.spec import TableSpec

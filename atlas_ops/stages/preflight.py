@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 
 from atlas_ops import catalog, charts, lints, migration, policies, preflight, sample, views
-from atlas_ops.charts import Chart
 from atlas_ops.database import connect
+from atlas_ops.drawing import Chart
 from atlas_ops.forecast import forecast
 from atlas_ops.model import KeyFacts, Snapshot
 from atlas_ops.report import Report, Severity
 from atlas_ops.spec import TableSpec
-from atlas_ops.stages import ledgers
+from atlas_ops.stages import foresight, ledgers
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import Table, count
 
@@ -54,6 +54,10 @@ class Preflight(Run):
     def policies(self) -> Table | views.Words:
         """Policies that call a function for every row, each with the statement to try."""
         return policies.shown([snapshot for _, snapshot, *_ in self._read])
+
+    def foreseen(self) -> Table | views.Words:
+        """What the text of each query of the workload tells: which partitions it can do without."""
+        return foresight.shown(self)
 
     def rows_per_month(self) -> Chart:
         """Rows by period and table, with those before, after and without a key."""

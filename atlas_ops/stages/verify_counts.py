@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from atlas_ops import charts, verify, views
-from atlas_ops.charts import Chart
+from atlas_ops.drawing import Chart
 from atlas_ops.migration import Part
 from atlas_ops.model import Relation, Snapshot
 from atlas_ops.plan import Plan, joined

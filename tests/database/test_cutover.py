@@ -731,7 +731,7 @@ def test_the_retired_table_goes_and_with_it_the_way_back(following: Any, ops: An
     with pytest.raises(AtlasError, match=r"There is no partitions\.note_retired"):
         enter(RollBack, following).plan_roll_back()
     made = "SELECT count(*) FROM public.create_future_partitions('2024-08-15') WHERE partitioned_table = 'public.note'"
-    assert ops.value(following, made) == 2
+    assert ops.value(following, made) == 7, "March to September"
     ops.run(following, "INSERT INTO note (id, at) VALUES (1, '2024-08-20')")
     assert ops.value(following, "SELECT tableoid::regclass::text FROM note") == "partitions.note_2024_08"
 
@@ -823,3 +823,45 @@ def test_names_with_quotes_and_the_like_go_there_and_back(empty: Any, ops: Any) 
         assert ops.in_step(empty, spec) == ops.value(empty, f"SELECT count(*) FROM {table}")
     ops.carry_out(empty, cutover.plan_abandon(*ops.placed(empty, spec)))
     assert lines_of(ops, empty) == before
+
+
+@pytest.mark.usefixtures("patient")
+def test_who_comes_in_the_last_moment_waits_and_reads_the_new_table(
+    following: Any, ops: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at who holds the table and the stronger lock. Had he come in, and written, one of us would get a deadlock."""
+    came: list[threading.Thread] = []
+    done: list[int] = []
+
+    def visit() -> None:
+        with psycopg.connect(following.conninfo) as conn:
+            conn.execute("SELECT count(*) FROM note").fetchall()
+            done.append(conn.execute("UPDATE note SET body = 'late' WHERE id = 7").rowcount)
+
+    def comes() -> None:
+        if not came and "RowExclusiveLock" not in waiting_for(following):
+            came.append(threading.Thread(target=visit))
+            came[0].start()
+            came[0].join(0.08)
+
+    before_17 = ops.value(following, "SELECT current_setting('server_version_num')::int") < exchange.NOWAIT_SINCE
+    if before_17:
+        until, looks = exchange._until, itertools.count()
+
+        def looked(true: Callable[[], bool], deadline: float) -> None:
+            until(true, deadline)
+            if next(looks):  # the second one: the gate stands, and nobody holds the table
+                comes()
+
+        monkeypatch.setattr(exchange, "_until", looked)
+    else:
+        nowait = exchange._lock_nowait
+        monkeypatch.setattr(exchange, "_lock_nowait", lambda *asked: (comes(), nowait(*asked)))
+    _, line, *_ = ops.cut_over(following, ops.online())
+    came[0].join()
+    assert done == [1]
+    if before_17:
+        assert line.attempts == 1, "nobody came in"
+    ops.drain(following, ops.online())
+    assert ops.in_step(following, ops.online()) == 70
+    assert ops.value(following, "SELECT body FROM note WHERE id = 7") == "late"

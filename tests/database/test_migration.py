@@ -85,10 +85,12 @@ def literally(closed: str, only: str) -> list[str]:
     def registered(ready: str) -> str:
         return (
             "INSERT INTO atlas_ops.partitioned_table (schema_name, table_name, every, ahead, partition_schema, partition_prefix, "
-            f"storage_parameters, ready) VALUES ('public', 'note_partitioned', 'month', 1, 'partitions', 'note', '{{fillfactor=90}}', "
-            f"{ready}) ON CONFLICT (schema_name, table_name) DO UPDATE SET every = excluded.every, ahead = excluded.ahead, "
+            "storage_parameters, ready, keep, lock_timeout_ms) VALUES ('public', 'note_partitioned', 'month', 1, 'partitions', 'note', "
+            f"'{{fillfactor=90}}', {ready}, NULL, 100) ON CONFLICT (schema_name, table_name) DO UPDATE "
+            "SET every = excluded.every, ahead = excluded.ahead, "
             "partition_schema = excluded.partition_schema, partition_prefix = excluded.partition_prefix, "
-            "storage_parameters = excluded.storage_parameters, ready = excluded.ready"
+            "storage_parameters = excluded.storage_parameters, ready = excluded.ready, keep = excluded.keep, "
+            "lock_timeout_ms = excluded.lock_timeout_ms"
         )
 
     january = """"at" >= '2024-01-01 00:00:00+00' AND "at" < '2024-02-01 00:00:00+00'"""
@@ -746,7 +748,7 @@ def test_another_owner_keeps_his_table_and_the_runner_his_grant(empty: Any, ops:
         )
         assert ops.value(empty, owners) == [owner]
         ops.run(empty, "SELECT create_future_partitions('2024-06-15')")
-        assert ops.value(empty, owners) == [owner] and len(ops.bounds(empty)) == 5
+        assert ops.value(empty, owners) == [owner] and len(ops.bounds(empty)) == 8, "gaps are filled"
     finally:
         ops.run(empty, f"DROP OWNED BY {owner} CASCADE", f"DROP ROLE {owner}")
 
@@ -953,10 +955,11 @@ def test_future_partitions_are_made_once_for_every_month_that_comes(care: Any, o
     assert made(care, "2024-02-15") == ["note_2024_03"]
     assert made(care, "2024-02-29 23:59:59.999999+00") == []
     assert made(care, "2024-03-01 00:00:00+14") == [], "it is still February in UTC"
-    assert made(care, "2024-06-15") == ["note_2024_06", "note_2024_07"], (
-        "months that were missed stay missed: they hold no row"
-    )
-    assert made(care, "2024-12-31") == ["note_2024_12", "note_2025_01"]
+    assert made(care, "2024-06-15") == [f"note_2024_0{month}" for month in (4, 5, 6, 7)], "months that were missed too"
+    ops.run(care, "DROP TABLE partitions.note_2024_05")
+    assert made(care, "2024-01-15") == ["note_2024_05"], "a gap is filled on any day"
+    late = [f"note_2024_{month:02}" for month in range(8, 13)]
+    assert made(care, "2024-12-31") == [*late, "note_2025_01"]
     assert (
         ops.bounds(care)["note_2025_01"] == "FOR VALUES FROM ('2025-01-01 00:00:00+00') TO ('2025-02-01 00:00:00+00')"
     )
@@ -1028,19 +1031,22 @@ def test_nothing_is_made_while_rows_are_still_being_copied(empty: Any, ops: Any)
 
 def test_a_taken_name_is_refused_with_a_hint(care: Any, ops: Any) -> None:
     ops.run(care, "CREATE TABLE partitions.note_2024_04 (id int)")
+    assert made(care, "2024-03-15") == ["note_2024_03"], "what can be made is made"
     with pytest.raises(psycopg.errors.DuplicateTable, match="note_2024_04 is taken") as stop:
         made(care, "2024-03-15")
     assert stop.value.diag.message_hint is not None and "Rename or attach" in stop.value.diag.message_hint
-    assert set(ops.bounds(care)) == {"note_2024_01", "note_2024_02", "note_default"}, "March is not made either"
+    assert set(ops.bounds(care)) == {"note_2024_01", "note_2024_02", "note_2024_03", "note_default"}
     assert "Rename or attach" in database.translate(stop.value, "Making partitions").next
 
 
-def test_rows_in_the_default_partition_stop_it_and_nothing_is_half_made(care: Any, ops: Any) -> None:
-    ops.run(care, "INSERT INTO note_partitioned (id, at, body) VALUES (9, '2024-04-05', 'secret')")
-    with pytest.raises(psycopg.errors.CheckViolation) as stop:
+def test_rows_in_the_default_partition_stop_one_month_and_no_other(care: Any, ops: Any) -> None:
+    ops.run(care, "INSERT INTO note_partitioned (id, at, body) VALUES (9, '2024-03-05', 'secret')")
+    assert made(care, "2024-03-15") == ["note_2024_04"]
+    with pytest.raises(psycopg.errors.CheckViolation, match="rows of its time lie in the default partition") as stop:
         made(care, "2024-03-15")
-    assert "secret" not in str(database.translate(stop.value, "Making partitions"))
-    assert set(ops.bounds(care)) == {"note_2024_01", "note_2024_02", "note_default"}
+    told = database.translate(stop.value, "Making partitions")
+    assert "secret" not in str(told) and "note_2024_03" in told.why
+    assert set(ops.bounds(care)) == {"note_2024_01", "note_2024_02", "note_2024_04", "note_default"}
     assert ops.value(care, "SELECT to_regclass('partitions.note_2024_03') IS NULL")
 
 

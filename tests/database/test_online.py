@@ -449,10 +449,12 @@ def whole_plan(closed: str, only: str) -> list[str]:
     def registered(ready: str) -> str:
         return (
             "INSERT INTO atlas_ops.partitioned_table (schema_name, table_name, every, ahead, partition_schema, partition_prefix, "
-            f"storage_parameters, ready) VALUES ('public', 'note_partitioned', 'month', 1, 'partitions', 'note', '{{}}', {ready}) "
+            "storage_parameters, ready, keep, lock_timeout_ms) VALUES ('public', 'note_partitioned', 'month', 1, 'partitions', 'note', "
+            f"'{{}}', {ready}, NULL, 100) "
             "ON CONFLICT (schema_name, table_name) DO UPDATE SET every = excluded.every, ahead = excluded.ahead, "
             "partition_schema = excluded.partition_schema, partition_prefix = excluded.partition_prefix, "
-            "storage_parameters = excluded.storage_parameters, ready = excluded.ready"
+            "storage_parameters = excluded.storage_parameters, ready = excluded.ready, keep = excluded.keep, "
+            "lock_timeout_ms = excluded.lock_timeout_ms"
         )
 
     january = """"at" >= '2024-01-01 00:00:00+00' AND "at" < '2024-02-01 00:00:00+00'"""

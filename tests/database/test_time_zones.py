@@ -50,7 +50,7 @@ class Story:
             f"CREATE TABLE note (id int PRIMARY KEY, at {kind} NOT NULL, body text)",
             f"CREATE INDEX ON note (id) WHERE at >= '2024-02-01 00:00:00{'+00' if kind == 'timestamptz' else ''}'",
         )
-        # ops.online() is of the 15th of January; April is what create_future_partitions makes
+        # ops.online() is of the 15th of January; April, of which a row lies in the default partition, stays unmade
         self.spec = ops.online(until="2024-04-01")
 
     def write(self, *verbs: str) -> None:

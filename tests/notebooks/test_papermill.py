@@ -76,7 +76,7 @@ def test_papermill_on_a_service_shows_then_does_then_proves(parameters, tmp_path
     done = executed("apply_migration", parameters, tmp_path / "done.ipynb", confirm=shown["digest"])
     assert done["verdict"] == "ok"
 
-    for stage in ("verify_counts", "inspect_partitions", "explain_analysis"):
+    for stage in ("verify_counts", "inspect_partitions", "explain_analysis", "monitor_health"):
         assert executed(stage, parameters, tmp_path / f"{stage}.ipynb")["verdict"] == "ok"
     proven = record.result(json.loads((tmp_path / "verify_counts.ipynb").read_text()))
     assert sum(part["rows"][1] for part in proven["figures"]["parts"]) == 4_000 + 5_000

@@ -19,7 +19,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from atlas_ops import record, runner
+from atlas_ops import plan_pages, record, runner
 from atlas_ops.errors import AtlasError
 from atlas_ops.report import RESULT_TYPE, Verdict
 
@@ -359,6 +359,35 @@ def test_a_record_that_holds_a_password_is_refused(stages, run, monkeypatch, sho
     assert result.notebook is None
     assert not list((tmp_path / "records").rglob("*leaks*"))
     assert SECRET not in str(result)
+
+
+def plans_cell(*plans: object) -> str:
+    bundle = {plan_pages.MIME: {"plans": list(plans)}, "text/plain": "plans"}
+    return f"from IPython.display import display\ndisplay({bundle!r}, raw=True)"
+
+
+PLAN = {"query": "count", "side": "original", "title": "", "sql": "SELECT 1", "plan": {"Plan": {"Node Type": "Result"}}}
+
+
+def test_the_plans_of_a_record_lie_beside_it_and_the_index_leads_to_them(stages, run):
+    write(stages / "05_explains.ipynb", plans_cell(PLAN))
+    plain, shown = run("04", "05")
+    place = record.plans_folder(shown.notebook)
+    assert {path.name for path in place.iterdir()} == {"index.html", "count_original.html", "count_original.json"}
+    assert not record.plans_folder(plain.notebook).exists()
+    entries = {entry.stage: entry.plans for entry in record.entries(shown.notebook.parent)}
+    assert entries == {"inspect_partitions": "", "explains": f"plans/{shown.notebook.stem}/index.html"}
+    assert (shown.notebook.parent / "index.html").read_text().count(f'href="{entries["explains"]}"') == 1
+    assert "plans" in shown.page.read_text()
+
+
+def test_plans_that_cannot_be_read_make_the_stage_red_and_the_record_stays(stages, run, tmp_path):
+    write(stages / "05_explains.ipynb", plans_cell({**PLAN, "plan": []}))
+    (result,) = run("05")
+    assert result.verdict is Verdict.STOPPED
+    assert "cannot be read" in result.headline
+    assert [entry.stage for entry in record.entries(tmp_path / "records" / "demo")] == ["explains"]
+    assert not list((tmp_path / "records").rglob("plans"))
 
 
 def test_words_that_are_no_secret_are_not_looked_for(tmp_path):

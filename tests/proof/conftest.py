@@ -29,6 +29,7 @@ class Options:
     kills: int
     seed: int
     seconds: float
+    rate: float
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def options(pytestconfig: pytest.Config) -> Options:
-    return Options(*(pytestconfig.getoption(name) for name in ("--swaps", "--kills", "--seed", "--seconds")))
+    return Options(*(pytestconfig.getoption(name) for name in ("--swaps", "--kills", "--seed", "--seconds", "--rate")))
 
 
 @pytest.fixture(scope="session")

@@ -772,12 +772,22 @@ def _counts(counter: Counter[str]) -> str:
 
 
 class Load:
-    """All clients of a run; at the end of its `with` they have ended. `tolerated`: SQLSTATEs that any client may get."""
+    """All clients of a run; at the end of its `with` they have ended. `tolerated`: SQLSTATEs that any client may get.
+
+    `rate`: transactions a second that all together begin at most; 0: each begins the next as soon as it has ended one,
+    which leaves whatever is proven a share of the machine only.
+    """
 
     def __init__(
-        self, place: Place, seed: int, kinds: Sequence[Kind] = KINDS + HUNG, tolerated: Collection[str] = ()
+        self,
+        place: Place,
+        seed: int,
+        kinds: Sequence[Kind] = KINDS + HUNG,
+        tolerated: Collection[str] = (),
+        rate: float = 0,
     ) -> None:
         self.place, self.seed = place, seed
+        self._pause_s = len(kinds) / rate if rate else 0.0
         self.disturbances = Disturbances()
         self.clients = [
             Client(number, kind, place, seed, self.disturbances, tolerated) for number, kind in enumerate(kinds)
@@ -810,13 +820,17 @@ class Load:
             thread.start()
 
     def _live(self, client: Client, resting: threading.Event) -> None:
+        due = time.monotonic()
         try:
             while not self._end.is_set():
                 if not self._go.is_set():
                     resting.set()
                     self._go.wait()
                     resting.clear()
+                elif (early := due - time.monotonic()) > 0:
+                    self._end.wait(min(early, 0.05))  # short, so that a pause is answered soon
                 else:
+                    due = max(due, time.monotonic() - self._pause_s) + self._pause_s
                     client.one()
         except (
             BaseException

@@ -147,7 +147,7 @@ def test_who_has_read_and_writes_during_the_cut_over_gets_no_deadlock(race: Race
 
 @pytest.fixture
 def campaign(ground: Any, options: Any, drivers: Drivers, proxy: Proxy) -> Iterator[Campaign]:
-    with Load(ground.place, options.seed) as load:
+    with Load(ground.place, options.seed, rate=options.rate) as load:
         load.start()
         yield Campaign(load, ground.cluster, drivers, proxy, random.Random(options.seed))
 

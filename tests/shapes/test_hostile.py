@@ -109,7 +109,8 @@ NAMES: dict[str, Callable[[spec.TableSpec], str]] = {
     "indexes": lambda read: read.indexes[0][0],
 }
 STRINGS = sorted(
-    key for key, kind in spec.json_schema()["$defs"]["TableSpec"]["properties"].items() if "string" in str(kind) and key != "workload"
+    key for key, kind in spec.json_schema()["$defs"]["TableSpec"]["properties"].items() if "string" in str(kind)
+    and key not in {"workload", "archive_to"}  # paths: opened, and for DuckDB a literal
 )  # fmt: skip
 
 
@@ -184,6 +185,16 @@ OWN_WORDS = {
         ("keys.py", words) for words in ("f'pg_{catalog}'", "f'{prefix}acl'", "f'{prefix}owner'")
     ),  # names of catalogs and their columns
     ("scratch.py", "f\" WHERE {' AND '.join(nowhere)}\""),  # conditions of the parts, composed already
+    # the DBA's own expression over parameters, held to one statement when it is read
+    ("measure.py", "f\"SELECT set_config('request.jwt.claims', ({claims})::text, true)\""),
+    (
+        "restore.py",
+        "f'NOT ({bounds.condition(one.bound, text(name(spec.partition_key)))})'",
+    ),  # a quoted name, and times of ours
+    # DuckDB's SQL, which has no composer: every name through _quoted, every value through _literal
+    ("inplace.py", "f\"CREATE VIEW {schema}.{_quoted(each.spec.name)} AS {' UNION ALL BY NAME '.join(parts)}\""),
+    ("inplace.py", "f'CREATE SCHEMA IF NOT EXISTS {schema}'"),
+    ("inplace.py", "'SET search_path = ' + _literal(path)"),
 }
 
 

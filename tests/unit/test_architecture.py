@@ -37,20 +37,25 @@ def _room(modules: str, *imports: str, pure: bool = True) -> Room:
 ROOMS = {
     "words": _room("errors model"),
     "calendar": _room("bounds", "words"),
-    "parameters": _room("spec workload yamlfile", "words", "calendar", "parameters"),
+    "parameters": _room("spec thresholds workload yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
-        "archive explain "
-        "health ledger lints policies tables charts views incoming registry composite keys takeover traffic scratch",
+        "archive explain advice comparison queryplan timing predicate rewrites idtime index_advice maintain adopt moving scheduling upkeep "
+        "health ledger lints policies tables drawing charts query_charts views incoming registry composite keys takeover traffic scratch "
+        "querytext asked statements skeleton regression "
+        "vitals look structure wear examination growth alerts announcement metrics health_views health_charts told scorecard dashboard trend_charts "
+        "parquet contents manifest exports quarantine restore unite",
         *("words", "calendar", "parameters", "decisions"),
     ),
     "reading and writing": _room(
-        "database catalog compare sample measure throttle exchange execute rehearsal record progress magic demo embedded",
+        "database catalog care health_catalog compare sample measure bindings alternatives "
+        "throttle exchange execute rehearsal record shelf delivery plan_pages progress magic demo embedded tracked "
+        "store programs export feeds months restoring inplace archive_timing",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,
     ),
     "doors": _room(
-        "stages following run runner cli __init__ __main__",
+        "stages following monitor site run runner cli __init__ __main__",
         *("words", "calendar", "parameters", "decisions", "reading and writing", "doors"),
         pure=False,
     ),
@@ -67,10 +72,10 @@ PURE = [module for module in MODULES if module in ROOM_OF and ROOMS[ROOM_OF[modu
 CONNECTS = {"database", "magic", "demo", "embedded"}
 """Who calls the driver's own connect: everyone else goes through database.connect, which pins and checks."""
 
-WRITES = {"execute", "sample", "measure", "rehearsal", "demo", "embedded"}
+WRITES = {"execute", "sample", "archive_timing", "measure", "rehearsal", "demo", "embedded"}
 """Who may ask for a connection that writes.
 
-Only execute keeps what it writes in somebody's database: sample (a temporary table) and measure (a workload's
+Only execute keeps what it writes in somebody's database: sample and archive_timing (a temporary table) and measure (a workload's
 INSERTs and UPDATEs) roll back, and the demo and its server write to what is theirs alone. The synthetic writer of a
 rehearsal is no plan but the application's part: it writes to the scratch copy, which a confirmed plan made and drops.
 """

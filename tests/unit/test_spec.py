@@ -609,9 +609,17 @@ def test_a_shipped_file_is_valid_in_every_reader(path: Path) -> None:
     jsonschema.validate(papermill, spec.json_schema())
 
 
-def test_the_three_files_differ_in_their_numbers_only() -> None:
+def test_the_three_files_differ_in_their_numbers_and_places_only() -> None:
     def without_numbers(path: Path) -> list[TableSpec]:
-        numbers = {"ahead": 1, "workers": 1, "pause": "1s", "lock_timeout": "1s", "statement_timeout": "1h"}
+        numbers = {
+            "ahead": 1,
+            "workers": 1,
+            "pause": "1s",
+            "lock_timeout": "1s",
+            "statement_timeout": "1h",
+            "archive_to": None,
+            "alerts": None,
+        }
         return [replace(table, **numbers) for table in load(path).tables]  # type: ignore[arg-type]
 
     assert [path.stem for path in SHIPPED] == ["demo", "production", "staging"]

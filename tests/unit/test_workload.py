@@ -46,6 +46,47 @@ def one(file: Path, text: str) -> Query:
 # what is read
 
 
+def test_a_statement_may_stand_in_a_file_of_its_own(file: Path) -> None:
+    (file.parent / "count.sql").write_text(
+        "-- of the application\nSELECT count(*) FROM {table} WHERE user_id = %(user)s;\n"
+    )
+    query = one(file, GOOD.replace("sql: SELECT count(*) FROM {table} WHERE user_id = %(user)s", "sql_file: count.sql"))
+    assert query.sql == "-- of the application\nSELECT count(*) FROM {table} WHERE user_id = %(user)s"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        (GOOD + "    sql_file: there.sql\n", "sql_file is given beside sql"),
+        (GOOD.replace("sql: SELECT", "sql_file: SELECT"), "which cannot be read"),
+        (GOOD.replace("sql: SELECT count(*) FROM {table} WHERE user_id = %(user)s", "sql_file: binary.sql"), "which cannot be read"),
+        (GOOD.replace("sql: SELECT count(*) FROM {table} WHERE user_id = %(user)s", "sql_file: two.sql"), "more than one statement"),
+        (GOOD.replace("sql: SELECT count(*) FROM {table} WHERE user_id = %(user)s", "sql_file: [a]"), "sql_file"),
+        ("queries: [3]\n", "query"),
+        ("queries: {sql_file: x}\n", "queries"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_none_is_told(file: Path, wrong: str, what: str) -> None:
+    (file.parent / "binary.sql").write_bytes(b"\xff\xfe")
+    (file.parent / "two.sql").write_text("SELECT 1 FROM {table}; SELECT 2")
+    stop = told(file, wrong)
+    assert what in f"{stop.what} {stop.why}"
+
+
+def test_what_is_expected_is_one_or_both(file: Path) -> None:
+    assert one(file, GOOD + "    expects: {max_slowdown: 2}\n").max_slowdown == 2.0
+    both = one(file, GOOD + "    expects: {max_slowdown: 1.5, prunes_to: 3}\n")
+    assert (both.max_slowdown, both.prunes_to) == (1.5, 3)
+    for wrong in ("{}", "{max_slowdown: 0}", "{max_slowdown: .nan}", "{max_slowdown: .inf}", "{max_slowdown: yes}"):
+        assert "expects is" in told(file, GOOD + f"    expects: {wrong}\n").what
+
+
+def test_a_rewritten_statement_is_held_to_the_same_rules(file: Path) -> None:
+    assert one(file, GOOD + "    sql_rewritten: SELECT 1 FROM {table};\n").sql_rewritten == "SELECT 1 FROM {table}"
+    assert "sql_rewritten is" in told(file, GOOD + "    sql_rewritten: SELECT 1\n").what
+    assert "writes, and does not say so" in told(file, GOOD + "    sql_rewritten: DELETE FROM {table}\n").what
+
+
 def test_a_query_and_its_defaults(file: Path) -> None:
     query = one(file, GOOD)
     assert (query.name, query.table, query.writes, query.role) == ("count_of_user", "messages", False, None)
@@ -121,6 +162,24 @@ def test_queries_of_a_table_are_found_however_it_is_written(file: Path) -> None:
 )
 def test_only_the_marks_are_replaced(text: str, made: str) -> None:
     assert statement(text, "T", {"a": "uuid"}) == made
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("SELECT 1 FROM {table}", 'SELECT 1 FROM "t"'),
+        (
+            "SELECT %(b)s, %(a)s, %(b)s FROM {table} -- %(a)s $1",
+            'SELECT ($1::int), ($2::text), ($1::int) FROM "t" -- %(a)s $1',
+        ),
+        (
+            "SELECT '%(a)s {table}' || $q$%(b)s$q$ FROM {table} WHERE 5 % 3",
+            "SELECT '%(a)s {table}' || $q$%(b)s$q$ FROM \"t\" WHERE 5 % 3",
+        ),
+    ],
+)
+def test_a_statement_as_prepare_takes_it(text: str, made: str) -> None:
+    assert workload.prepared(text, '"t"', {"a": "text", "b": "int"}) == made
 
 
 def test_a_name_that_looks_like_a_mark_is_put_in_as_it_is() -> None:

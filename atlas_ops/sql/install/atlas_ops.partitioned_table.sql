@@ -10,9 +10,21 @@ CREATE TABLE IF NOT EXISTS atlas_ops.partitioned_table (
     ready boolean NOT NULL,  -- false while its rows are being copied: no partition may be made in a month that is still to come
     covers_from date,  -- where its first and its last partition were to begin and end when it was built; null: where the specification says
     covers_until date,
+    keep integer CHECK (keep >= 1),  -- whole past periods kept: gaps further back stay, they may be archived months; null: all are filled
+    lock_timeout_ms integer NOT NULL DEFAULT 100 CHECK (lock_timeout_ms >= 1),  -- for all locks of one transaction together
+    name_form text,  -- of a set that others made: how to_char() writes what follows the prefix; null: as ours, _2024_01
+    made text,  -- the partition made last, when, and by whom (application_name, or the kind of process)
+    made_at timestamptz,
+    made_by text,
+    whole_at timestamptz,  -- when create_future_partitions() last left everything there that ahead asks for, and who called it
+    whole_by text,
     PRIMARY KEY (schema_name, table_name)
 );
-ALTER TABLE atlas_ops.partitioned_table ADD COLUMN IF NOT EXISTS covers_from date, ADD COLUMN IF NOT EXISTS covers_until date;
+ALTER TABLE atlas_ops.partitioned_table
+    ADD COLUMN IF NOT EXISTS covers_from date, ADD COLUMN IF NOT EXISTS covers_until date, ADD COLUMN IF NOT EXISTS keep integer CHECK (keep >= 1),
+    ADD COLUMN IF NOT EXISTS lock_timeout_ms integer NOT NULL DEFAULT 100 CHECK (lock_timeout_ms >= 1), ADD COLUMN IF NOT EXISTS name_form text,
+    ADD COLUMN IF NOT EXISTS made text, ADD COLUMN IF NOT EXISTS made_at timestamptz, ADD COLUMN IF NOT EXISTS made_by text,
+    ADD COLUMN IF NOT EXISTS whole_at timestamptz, ADD COLUMN IF NOT EXISTS whole_by text;
 ALTER TABLE atlas_ops.partitioned_table ENABLE ROW LEVEL SECURITY;
 DO $$
 DECLARE grantee text;

@@ -1,0 +1,324 @@
+"""Writes months to an archive: the server's digest first, then pg_dump and Parquet side by side, from one snapshot, in bounded memory.
+
+A killed export leaves whole files and no line in the manifest. The next one names its files by the content it finds, so what is there already and
+has that name is read instead of written again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from psycopg import sql
+
+from atlas_ops import __version__, exports, manifest, parquet, programs
+from atlas_ops.contents import Contents
+from atlas_ops.database import Session, connect, translate
+from atlas_ops.errors import AtlasError
+from atlas_ops.execute import alone, dressed
+from atlas_ops.exports import Job
+from atlas_ops.manifest import Event, Form, Kept, Line
+from atlas_ops.model import Server
+from atlas_ops.parquet import Field
+from atlas_ops.plan import Plan, Throttle, confirmed
+from atlas_ops.progress import Says, silent
+from atlas_ops.report import Line as Done
+from atlas_ops.store import BLOCK_BYTES, Store
+from atlas_ops.throttle import Brake
+
+CHUNK_BYTES = 16 << 20  # of CSV that becomes one row group: what bounds the memory, whatever the month holds
+ZSTD_LEVEL = 3
+TOOL = f"atlas_ops {__version__}"
+ARROW = {
+    "bool": pa.bool_(), "int16": pa.int16(), "int32": pa.int32(), "int64": pa.int64(), "float": pa.float32(), "double": pa.float64(),
+    "date32[day]": pa.date32(), "timestamp[us]": pa.timestamp("us"), "timestamp[us, tz=UTC]": pa.timestamp("us", tz="UTC"),
+    parquet.TEXT: pa.string(),
+}  # fmt: skip
+
+
+def export(
+    where: Session, plan: Plan, jobs: Sequence[Job], server: Server, confirm: str, progress: Says = silent
+) -> tuple[Done, ...]:
+    """Run an export plan if `confirm` arms it: a job a step, in their order; returns a line a step.
+
+    Raises AtlasError: another digest confirmed, a second run at once, or what stopped the first job that failed. What was written whole stays.
+    """
+    if not confirmed(plan, confirm, demo=where.is_demo):
+        return ()
+    where = dressed(where, plan)
+    with alone(where, plan):
+        run = _Run(where, plan, server, progress)
+        return tuple(run.month(one, step.name) for one, step in zip(jobs, plan.steps, strict=True))
+
+
+def append(
+    store: Store,
+    server: Server,
+    event: Event,
+    table: str,
+    partition: str,
+    body: Mapping[str, Any],
+    told: Callable[[str], None] = lambda _: None,
+) -> Line:
+    """The next line of a table's manifest, written."""
+    # as JSON has it, or the line read again would not be the line that was written
+    kept = json.loads(json.dumps(body))
+    line = manifest.following(
+        store.lines(),
+        event=event,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        tool=TOOL,
+        system_identifier=server.system_identifier,
+        database=server.database,
+        table=table,
+        partition=partition,
+        body=kept,
+    )
+    store.append(line, told)
+    return line
+
+
+class _Run:
+    """One export: its programs, its throttle, and how far it is."""
+
+    def __init__(self, where: Session, plan: Plan, server: Server, progress: Says) -> None:
+        self.where, self.plan, self.server, self.progress = where, plan, server, progress
+        self.program, self.version = programs.find("pg_dump", server.version // 10_000)
+        self.total, self.done = sum(max(step.weight, 1) for step in plan.steps), 0
+        self.mutex, self.stop = threading.Lock(), threading.Event()
+        self.swept: set[str] = set()
+
+    def month(self, job: Job, step: str) -> Done:
+        """Both files and the line of the manifest."""
+        started = datetime.now(UTC)
+        store = Store(job.url, job.place)
+        store.lines()  # a chain that is broken is told before anything is read
+        if store.where not in self.swept:
+            store.sweep()
+            self.swept.add(store.where)
+        self.say(f"read {job.partition}")
+        with self.snapshot(job) as (snapshot, found):
+            exports.refuse_others(job, found)
+            files = self.files(store, job, found, snapshot)
+        made = job.exported(found, files)
+        self.say(f"write the manifest of {job.partition}")
+        append(store, self.server, "exported", job.table, job.partition, exports.as_body(made), self.say)
+        self.say(f"exported {job.partition}")
+        return Done(step, started, datetime.now(UTC), 1, found.rows)
+
+    @contextmanager
+    def snapshot(self, job: Job) -> Iterator[tuple[str, Contents]]:
+        """A snapshot that others may read in, and what the table holds in it."""
+        try:
+            with connect(self.where) as keeper, keeper.transaction():
+                keeper.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                # it idles in its transaction for as long as the others read: that is what keeps their snapshot
+                keeper.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+                row = keeper.execute("SELECT pg_export_snapshot()").fetchone()
+                figures = keeper.execute(job.figures).fetchone()
+                assert row is not None and figures is not None
+                rows, content, lowest, highest, beyond, outside = figures
+                yield row[0], Contents(rows, int(content), lowest, highest, tuple(beyond), outside)
+        except psycopg.Error as error:
+            raise translate(error, f"Exporting {job.partition}") from None
+
+    def files(self, store: Store, job: Job, found: Contents, snapshot: str) -> dict[Form, Kept]:
+        """The two files, written side by side, or as they are where an earlier run has written them."""
+        stem = manifest.stem(job.partition, found.rows, found.content)
+        known = {
+            kept.name: kept for line in store.lines() if line.event == "exported" for kept in line.export.files.values()
+        }
+        ways: dict[Form, Callable[[Store, Job, Contents, str, str], str]] = {"dump": self.dump, "parquet": self.parquet}
+
+        def one(form: Form) -> Kept:
+            name = f"{stem}.{form}"
+            made_by = ""
+            if job.fresh or not _whole(store, name, known):
+                self.say(f"{form} {job.partition}")
+                made_by = ways[form](store, job, found, snapshot, name)
+            size = store.size(name)
+            assert size is not None
+            return Kept(name, size, store.sha256(name), made_by or _maker(form, self.version))
+
+        self.stop.clear()
+        with ThreadPoolExecutor(min(job.workers, len(ways)), thread_name_prefix="atlas_ops") as pool:
+            futures = {form: pool.submit(one, form) for form in ways}
+            try:
+                wait(futures.values(), return_when=FIRST_EXCEPTION)
+            finally:
+                if not all(future.done() and future.exception() is None for future in futures.values()):
+                    self.stop.set()
+        errors = [error for future in futures.values() if (error := future.exception()) is not None]
+        for error in sorted(errors, key=lambda one: isinstance(one, _Stopped)):
+            raise error
+        return {form: future.result() for form, future in futures.items()}
+
+    # -- pg_dump
+
+    def dump(self, store: Store, job: Job, found: Contents, snapshot: str, name: str) -> str:
+        """pg_dump's own format, through its standard output."""
+        command = [
+            str(self.program), *exports.dump_arguments(job.schema, job.partition), f"--snapshot={snapshot}", _compression(self.program),
+            f"--lock-wait-timeout={max(self.plan.lock_timeout_ms, 1)}", f"--dbname={self.where.conninfo}",
+        ]  # fmt: skip
+        share = found.rows / max(job.bytes, 1)  # rows are not to be counted in a dump: told by its bytes, roughly
+        with store.writer(name, self.say) as file, self.brake() as brake, tempfile.TemporaryFile() as said:
+            environment = programs.environment(self.where)
+            with subprocess.Popen(  # noqa: S603
+                command, stdout=subprocess.PIPE, stderr=said, stdin=subprocess.DEVNULL, env=environment
+            ) as process:
+                assert process.stdout is not None
+                try:
+                    told = 0
+                    while block := process.stdout.read(BLOCK_BYTES):
+                        self.check()
+                        brake()
+                        file.write(block)
+                        part = min(int(len(block) * share), max(found.rows - told, 0))
+                        told += part
+                        self.passed(part, f"dump {job.partition}")
+                except BaseException:
+                    process.kill()
+                    raise
+            if process.returncode:
+                said.seek(0)
+                raise AtlasError(
+                    what=f"pg_dump of {job.partition} failed.",
+                    why=programs.reason(said.read().decode(errors="replace")),
+                    next="Cure it, then run again: nothing was changed in the database, and no half file was kept.",
+                )
+            self.passed(max(found.rows - told, 0), f"dump {job.partition}")
+        return f"{self.version}, {command[-3].removeprefix('--')}"
+
+    # -- Parquet
+
+    def parquet(self, store: Store, job: Job, found: Contents, snapshot: str, name: str) -> str:
+        """COPY as CSV, which Arrow reads in chunks; each becomes a row group."""
+        fields = parquet.fields_of(job.columns, found.beyond)
+        schema = arrow_schema(job, fields, found)
+        with store.writer(name, self.say) as file, self.brake() as brake:
+            try:
+                with connect(self.where) as connection, connection.transaction():
+                    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                    # a snapshot's name is the server's own; SET TRANSACTION takes no parameters
+                    connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
+                    with pa.parquet.ParquetWriter(
+                        file, schema, compression="zstd", compression_level=ZSTD_LEVEL
+                    ) as writer:
+                        for chunk in _chunks(connection, job.copied):
+                            self.check()
+                            brake()
+                            table = read_csv(chunk, fields)
+                            writer.write_table(table)
+                            self.passed(table.num_rows, f"parquet {job.partition}")
+            except psycopg.Error as error:
+                raise translate(error, f"Exporting {job.partition} to Parquet") from None
+        return _maker("parquet", self.version)
+
+    # -- progress and throttle
+
+    def say(self, label: str) -> None:
+        """Tell what is being done."""
+        with self.mutex:
+            self.progress(self.done, self.total, label)
+
+    def passed(self, rows: int, label: str) -> None:
+        """So many rows of one of the two forms are written."""
+        with self.mutex:
+            self.done = min(self.done + rows, self.total)
+            self.progress(self.done, self.total, label)
+
+    def check(self) -> None:
+        """Raises where the other form has failed."""
+        if self.stop.is_set():
+            raise _Stopped
+
+    @contextmanager
+    def brake(self) -> Iterator[Callable[[], None]]:
+        """The throttle of the plan, looked at on a connection of its own."""
+        limits: Throttle = replace(self.plan.throttle, database_bytes=0)  # an export writes nothing there
+        with connect(self.where) as watcher:
+            held = Brake(limits, self.stop.is_set, self.say)
+            yield lambda: held(watcher)
+
+
+class _Stopped(Exception):
+    """The other form has failed."""
+
+
+def arrow_schema(job: Job, fields: Sequence[Field], found: Contents) -> pa.Schema:
+    """The columns in Arrow's types; PostgreSQL's are in the metadata of the file and of each column."""
+    about = {
+        "table": job.table, "partition": job.partition, "bound": job.bound, "key": job.key, "rows": found.rows,
+        "content": str(found.content), "columns": parquet.as_json(fields), "types": list(job.types), "tool": TOOL,
+    }  # fmt: skip
+    return pa.schema(
+        [pa.field(field.name, ARROW[field.stored], metadata={"postgresql_type": field.type}) for field in fields],
+        metadata={"atlas_ops": json.dumps(about, sort_keys=True)},
+    )
+
+
+def read_csv(chunk: bytes | bytearray, fields: Sequence[Field]) -> pa.Table:
+    """Whole rows of CSV as PostgreSQL writes it: an unquoted nothing is NULL, a quoted one is an empty text."""
+    return pa.csv.read_csv(
+        pa.BufferReader(chunk),
+        read_options=pa.csv.ReadOptions(column_names=[field.name for field in fields], block_size=len(chunk) + 1),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        convert_options=pa.csv.ConvertOptions(
+            column_types={field.name: ARROW[field.stored] for field in fields},
+            null_values=[""],
+            true_values=["t"],
+            false_values=["f"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+def _chunks(connection: psycopg.Connection, copied: str) -> Iterator[bytearray]:
+    """Whole rows, CHUNK_BYTES of them and what the last one has more: the server sends a row a message."""
+    chunk = bytearray()
+    with connection.cursor() as cursor, cursor.copy(copied) as copy:
+        for row in copy:
+            chunk += row
+            if len(chunk) >= CHUNK_BYTES:
+                yield chunk
+                chunk = bytearray()
+    if chunk:
+        yield chunk
+
+
+def _whole(store: Store, name: str, known: Mapping[str, Kept]) -> bool:
+    """Whether a file is there that an earlier run has written whole: one without a line had only that to come; one with a line is as that says."""
+    return store.size(name) is not None and (name not in known or store.sha256(name) == known[name].sha256)
+
+
+def _maker(form: Form, version: str) -> str:
+    return version if form == "dump" else f"pyarrow {pa.__version__}, zstd {ZSTD_LEVEL}"
+
+
+def _compression(program: Path) -> str:
+    """The fastest compression that this pg_dump was built with: zstd, or gzip, which all have."""
+    for wanted in ("zstd:1", "gzip:1"):
+        # it looks at its arguments before it connects: a host that cannot be is refused at once
+        tried = subprocess.run(  # noqa: S603
+            [str(program), f"--compress={wanted}", "--dbname=host=/nonexistent"],
+            capture_output=True, text=True, check=False, timeout=60, env={"PATH": os.defpath, "LC_ALL": "C"},
+        )  # fmt: skip
+        if "compress" not in tried.stderr:
+            return f"--compress={wanted}"
+    return "--compress=1"  # before 16

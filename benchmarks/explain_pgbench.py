@@ -1,0 +1,147 @@
+"""Does 05 Explain analysis say of each query what pgbench finds? Both measure the same statements with the same values.
+
+    make bench-explain                                     # 5,000,000 messages
+    python benchmarks/explain_pgbench.py --messages 200000
+
+pgbench is a client of its own: it sends each statement as the application would (extended protocol, planned anew every time), waits for
+all the rows, and reports the mean latency of that one statement. Both tables run in turn, for a second each, several rounds; the median
+round counts. The same rule makes a verdict of either ratio: faster or slower where it is more than 10 % and 0.07 ms away from the same.
+Statements that write run between BEGIN and ROLLBACK, which are not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import psycopg
+
+from atlas_ops import catalog, comparison, demo, embedded, execute, measure, migration, timing, workload
+from atlas_ops.database import Session, connect, identifier
+from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.workload import Query
+
+AS_OF = date(2026, 11, 27)
+WORKLOAD = Path(__file__).parents[1] / "parameters" / "workloads" / "atlas.yml"
+NAME = "bench_explain"
+PERIOD = {"from": "2024-01-01", "until": "2027-01-01", "copy": "by_partition"}
+SPECS = [
+    {"table": "messages", "partition_key": "created_at", "null_keys": "set_aside", **PERIOD},
+    {"table": "usage_logs", "partition_key": "timestamp", **PERIOD},
+]
+
+
+def migrated(where: Session, specs: tuple[TableSpec, ...]) -> None:
+    """Both tables copied, nobody writing."""
+    for number, spec in enumerate(specs):
+        with connect(where) as connection:
+            snapshot = catalog.snapshot(connection, spec, migration.names_needed(spec, AS_OF))
+        plan = migration.plan_migration(spec, snapshot, AS_OF, install=number == 0)
+        if plan.steps:
+            execute.execute(where, plan, plan.digest)
+
+
+def scripts(connection: psycopg.Connection, query: Query, original: str, table: str, text: str) -> Iterator[str]:
+    """The query as a pgbench script, one for each row of its bindings."""
+    values: list[dict[str, object]] = [{}]
+    types: dict[str, str] = {}
+    if query.bindings:
+        cursor = connection.execute(workload.statement(query.bindings, original, {}).encode())
+        names = [column.name for column in cursor.description or ()]
+        kinds = [column.type_code for column in cursor.description or ()]
+        values = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        for name, kind in zip(names, kinds, strict=True):
+            types[name] = connection.execute("SELECT format_type(%s::oid, NULL)", (kind,)).fetchone()[0]  # type: ignore[index]
+    writer = psycopg.ClientCursor(connection)
+    for row in values:
+        lines = ["BEGIN;"]
+        if query.claims:
+            claims = writer.mogrify(workload.statement(query.claims, table, types), row)
+            lines.append(f"SELECT set_config('request.jwt.claims', ({claims})::text, true);")
+        if query.role:
+            lines.append(f"SET LOCAL ROLE {identifier(query.role)};")
+        asked = writer.mogrify(workload.statement(text, table, types), row)
+        # a colon before a letter is a variable to pgbench, within quotes too
+        asked = re.sub(r"--[^\n]*", "", asked).replace("\n", " ")
+        yield "\n".join([*lines, f"/* asked */ {asked};", "ROLLBACK;"])
+
+
+def latency(texts: list[str], name: str, seconds: int) -> float:
+    """The mean latency of the statement in ms, each of the scripts as often."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for number, text in enumerate(texts):
+            path = Path(folder) / f"{number}.sql"
+            path.write_text(text)
+            files += ["-f", str(path)]
+        command = [str(embedded.bin_dir() / "pgbench"), "-n", "-r", "-M", "extended", "-T", str(seconds), *files]
+        told = subprocess.run(
+            [*command, embedded.conninfo(name, demo.DBNAME)], capture_output=True, text=True, check=True
+        )
+    found = [float(ms) for ms in re.findall(r"^\s+([\d.]+)\s+\d+\s+/\* asked", told.stdout, re.MULTILINE)]
+    assert len(found) == len(texts), told.stdout + told.stderr
+    return statistics.mean(found)
+
+
+def main() -> None:
+    """Build, migrate, measure both ways, print a line a query."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--messages", type=int, default=5_000_000)
+    options.add_argument("--usage-logs", type=int, default=300_000)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--seconds", type=int, default=1)
+    options.add_argument("--keep", action="store_true", help="use what an earlier run built")
+    asked = options.parse_args()
+    demo.ensure(NAME, messages=asked.messages, usage_logs=asked.usage_logs, rebuild=not asked.keep)
+    where = Session(NAME, embedded.conninfo(NAME, demo.DBNAME), NAME)
+    specs = tables_from(SPECS)
+    migrated(where, specs)
+    queries = workload.load(WORKLOAD).queries
+    begun = time.perf_counter()
+    results = [result for spec in specs for result in measure.workload(where, spec, queries)]
+    print(f"05 measured {len(results)} queries in {time.perf_counter() - begun:.0f} s")
+    print(f"{'query':<22}{'05':>8} {'interval':>16} {'':<8}{'pgbench':>8} {'':<8} agree")
+    agreed = 0
+    for result in results:
+        (spec,) = [spec for spec in specs if workload.asks(result.query, spec)]
+        original, partitioned = identifier(*spec.original_at), identifier(*spec.partitioned_at)
+        with psycopg.connect(where.conninfo, autocommit=True) as connection:
+            connection.execute("SET search_path = public; SET TimeZone = 'UTC'")
+            before = list(scripts(connection, result.query, original, original, result.query.sql))
+            text = result.query.sql_partitioned or result.query.sql
+            after = list(scripts(connection, result.query, original, partitioned, text))
+        runs = [
+            (latency(before, NAME, asked.seconds), latency(after, NAME, asked.seconds)) for _ in range(asked.rounds)
+        ]
+        first, second = (statistics.median(each) for each in zip(*runs, strict=True))
+        found = timing.Timing(first, second, second / first, second / first, len(runs))
+        agrees = comparison.judged(found) == result.verdict
+        agreed += agrees
+        told = result.timing
+        assert told is not None, result
+        interval = f"{told.low:.2f} to {told.high:.2f}"
+        print(
+            f"{result.name:<22}{told.ratio:>8.2f} {interval:>16} {result.verdict:<8}{found.ratio:>8.2f}"
+            f" {comparison.judged(found):<8} {'yes' if agrees else 'NO'}  ({first:.3f} and {second:.3f} ms)",
+            flush=True,
+        )
+    print(f"{agreed} of {len(results)} verdicts agree.\n\nRewritten, by 05:")
+    for result in results:
+        rewrite = result.rewrite
+        if rewrite and rewrite.timing and result.timing:
+            print(
+                f"{result.name:<22}{result.timing.ratio:>8.2f} {result.verdict:<8} {rewrite.name:<18}"
+                f"{rewrite.timing.ratio:>8.2f} {comparison.judged(rewrite.timing)}"
+            )
+    embedded.stop(NAME)
+
+
+if __name__ == "__main__":
+    main()
