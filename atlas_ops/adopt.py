@@ -11,7 +11,7 @@ from atlas_ops.bounds import Every
 from atlas_ops.definition import name, plainly, text
 from atlas_ops.inspection import range_column
 from atlas_ops.model import Relation, Snapshot
-from atlas_ops.partitions import Naming, attached, partitioned_table
+from atlas_ops.partitions import Naming, attached, listed, partitioned_table
 from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.report import Check, Severity
 from atlas_ops.spec import TableSpec
@@ -34,6 +34,8 @@ def checks(spec: TableSpec, snapshot: Snapshot, upkeep: Upkeep) -> tuple[Check, 
     naming = partitions.naming(spec, snapshot)
     refusals = (
         (upkeep.elsewhere, "pg_partman has it in its part_config.", "Delete its row there first: DELETE FROM part_config WHERE parent_table = ..."),
+        (bool(upkeep.unreadable), f"pg_partman may have it: {snapshot.server.role} may not read part_config in {listed(upkeep.unreadable)}.",
+         "Let it: GRANT USAGE on that schema and SELECT on part_config."),
         (not maintain.made_by_others(snapshot), "It is a table of 02 Apply migration, which registers it.", "Run 02 Apply migration."),
         (key is None or range_column(relation.table.partition_key or "") != spec.partition_key,
          f"It is partitioned by {relation.table.partition_key}, not by RANGE ({spec.partition_key}).",

@@ -15,14 +15,15 @@ from psycopg import sql
 
 from atlas_ops import bounds, definition
 from atlas_ops.bounds import MOST_PERIODS, Bound
-from atlas_ops.definition import name, raw, text
+from atlas_ops.definition import name, plainly, raw, text
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import Partition, Relation, Snapshot
 from atlas_ops.partitions import attached, listed, partitioned_table, qualified, role_names, rows_of
 from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.report import Check, Severity
-from atlas_ops.spec import TableSpec, stretch
+from atlas_ops.spec import TableSpec
 from atlas_ops.tables import Column, Table, count, size
+from atlas_ops.written import stretch
 
 STAGE = "plan_archive"
 
@@ -163,6 +164,7 @@ def checks(spec: TableSpec, snapshot: Snapshot, as_of: date) -> tuple[Check, ...
         cure = "Write keep: and the number of past periods to keep."
         found.append(Check(Severity.NOTE, spec.table, "keep", what, "All is kept.", cure))
     found += _referring(spec, relation)
+    found += _registered(spec, snapshot)
     original = snapshot.original
     if original is not None and original is not relation:
         what = f"{spec.table} itself still holds the rows that would leave {relation.table.name}."
@@ -193,6 +195,22 @@ def _referring(spec: TableSpec, relation: Relation) -> list[Check]:
             "DETACH reads those tables, and is refused (23503) while a row in them refers to the partition.",
             "Archive the referring rows first, or drop the foreign key.",
             "\n".join(statements),
+        )
+    ]
+
+
+def _registered(spec: TableSpec, snapshot: Snapshot) -> list[Check]:
+    """With a registry nothing refers to the partitioned table itself: a detach is not refused, and the keys stay."""
+    if not snapshot.keeps_keys:
+        return []
+    return [
+        Check(
+            Severity.NOTE,
+            spec.table,
+            "registry",
+            f"The keys of a month that leaves stay in {plainly(spec.partition_schema, spec.keys_name)}.",
+            "What refers to its rows goes on to, and no new row takes one of its keys, so that the month can come back.",
+            "Where a month is gone for good, delete its keys there; the foreign keys act on that.",
         )
     ]
 

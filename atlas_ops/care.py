@@ -24,6 +24,7 @@ class _Analyzed:
 @dataclass(frozen=True, slots=True)
 class _Config:
     schema: str
+    readable: bool
 
 
 def upkeep(connection: psycopg.Connection, spec: TableSpec, snapshot: Snapshot, as_of: date) -> Upkeep:
@@ -45,9 +46,11 @@ def upkeep(connection: psycopg.Connection, spec: TableSpec, snapshot: Snapshot, 
         waiting = _waiting(connection, spec, snapshot)
         names = maintain.names_needed(spec, snapshot, as_of, [one.period for one in waiting if one.period])
         (place,) = rows(connection, "cron_place", CronPlace)
+        configs = rows(connection, "part_config", _Config, oid=table.oid)
         return Upkeep(
             care=found[0] if found else None,
-            elsewhere=_elsewhere(connection, table),
+            elsewhere=_elsewhere(connection, table, [config.schema for config in configs if config.readable]),
+            unreadable=tuple(config.schema for config in configs if not config.readable),
             waiting=waiting,
             analyzed_at=analyzed[0].analyzed_at if analyzed else None,
             taken=rows(connection, "names", Taken, names=list(names), functions=[]),
@@ -78,11 +81,11 @@ def _waiting(connection: psycopg.Connection, spec: TableSpec, snapshot: Snapshot
     )
 
 
-def _elsewhere(connection: psycopg.Connection, table: Table) -> bool:
-    """Whether pg_partman has the table in a part_config that is believed."""
-    for config in rows(connection, "part_config", _Config, oid=table.oid):
+def _elsewhere(connection: psycopg.Connection, table: Table, schemas: Sequence[str]) -> bool:
+    """Whether pg_partman has the table in a part_config of one of these schemas."""
+    for schema in schemas:
         query = sql.SQL("SELECT EXISTS (SELECT FROM ONLY {} WHERE parent_table = %s)").format(
-            sql.Identifier(config.schema, "part_config")
+            sql.Identifier(schema, "part_config")
         )
         row = connection.execute(query, (f"{table.schema}.{table.name}",)).fetchone()
         if row and row[0]:

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from atlas_ops import bounds, incoming, migration, online, scratch, sqlfile
+from atlas_ops import bounds, incoming, migration, online, registry, scratch, sqlfile
 from atlas_ops.bounds import Period
 from atlas_ops.database import translate
 from atlas_ops.errors import AtlasError
@@ -159,6 +159,16 @@ def relation_exists(connection: psycopg.Connection, schema: str, name: str) -> b
     return bool(rows(connection, "table", Table, schema=schema, name=name))
 
 
+def names_in_use(connection: psycopg.Connection, schema: str, names: Sequence[str]) -> frozenset[str]:
+    """Those of the names that a relation, an index or a statistics object of the schema has."""
+    return frozenset(_column(connection, "names_in_use", schema=schema, names=list(names)))
+
+
+def _keeps_keys(connection: psycopg.Connection, oid: int) -> bool:
+    (kept,) = _column(connection, "keeps_keys", oid=oid, trigger=registry.ROW_TRIGGER)
+    return bool(kept)
+
+
 def own_types(connection: psycopg.Connection, oid: int) -> tuple[OwnType, ...]:
     """The types of the database's own that the columns of a table rest on."""
     return rows(connection, "own_types", OwnType, oid=oid)
@@ -245,6 +255,7 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
             aside=_refer_aside(connection, spec, original, partitions),
             cared_for=bool(care)
             or (divided is not None and bool(_ready(connection, divided.table.schema, divided.table.name))),
+            keeps_keys=divided is not None and _keeps_keys(connection, divided.table.oid),
         )
 
 

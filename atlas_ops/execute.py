@@ -15,18 +15,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import psycopg
 
-from atlas_ops import exchange, sqlfile
+from atlas_ops import exchange, runlock
 from atlas_ops.database import Session, connect, translate, written
 from atlas_ops.errors import AtlasError
 from atlas_ops.plan import Plan, Step, confirmed
 from atlas_ops.progress import Says, silent
 from atlas_ops.report import Line
+from atlas_ops.runlock import Held
 from atlas_ops.throttle import Brake
 
 ATTEMPTS = 30
@@ -37,15 +38,6 @@ Done = TypeVar("Done")
 Feed = Callable[[], Iterable[tuple[bytes, int]]]
 """Blocks for a COPY ... FROM STDIN, each with how many rows end in it. It is called once an attempt, and raises where it is broken."""
 FROM_OUTSIDE = re.compile(r"COPY .+ FROM STDIN\b", re.DOTALL)
-RUN_LOCK = (0x41544C53, 1)  # advisory lock of a run on one database: 'ATLS' in ASCII
-
-
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    pid: int
-    role: str
-    application: str
-    seconds: float
 
 
 def execute(
@@ -60,8 +52,8 @@ def execute(
     if not confirmed(plan, confirm, demo=where.is_demo):
         return ()
     where = dressed(where, plan)
-    with alone(where, plan):
-        return _Run(where, plan, progress, feeds or {}).steps()
+    with runlock.alone(where, plan) as held:
+        return _Run(where, plan, progress, feeds or {}, held).steps()
 
 
 def dressed(where: Session, plan: Plan) -> Session:
@@ -74,60 +66,11 @@ def dressed(where: Session, plan: Plan) -> Session:
     )
 
 
-@contextmanager
-def alone(where: Session, plan: Plan) -> Iterator[None]:
-    """Be the only run on the plan's database. Raises AtlasError where it is another database, or where somebody else runs."""
-    with connect(where, write=True) as guard, _alone(guard, plan):
-        yield
-
-
-@contextmanager
-def _alone(guard: psycopg.Connection, plan: Plan) -> Iterator[None]:
-    """Hold the run's advisory lock for as long as it lasts; a second run is told who holds it."""
-    _same_target(guard, plan)
-    if not plan.alone:
-        yield
-        return
-    # this connection only holds the lock: it idles, outside of any transaction, for as long as the plan runs
-    row = guard.execute("SELECT pg_try_advisory_lock(%s, %s)", RUN_LOCK).fetchone()
-    if row is None or not row[0]:
-        holders = guard.execute(
-            sqlfile.text("catalog", "lock_holders"), {"class": RUN_LOCK[0], "object": RUN_LOCK[1]}
-        ).fetchall()
-        who = "; ".join(
-            f"process {holder.pid} ({holder.application}, role {holder.role}), connected for {holder.seconds:.0f} s"
-            for holder in (_Holder(*found) for found in holders)
-        )
-        raise AtlasError(
-            what="Another run is changing this database.",
-            why=f"The lock of a run is held by {who or 'a connection that has just ended'}.",
-            next="Wait until it has ended, then run again: the plan will be read anew. If it hangs: SELECT pg_terminate_backend(pid);",
-        )
-    try:
-        yield
-    finally:
-        # closing the connection gives the lock back too, whatever happened, but the server may take a moment to notice
-        with suppress(psycopg.Error):
-            guard.execute("SELECT pg_advisory_unlock(%s, %s)", RUN_LOCK)
-
-
-def _same_target(guard: psycopg.Connection, plan: Plan) -> None:
-    found = guard.execute(
-        "SELECT system_identifier::text, current_database()::text FROM pg_control_system()"
-    ).fetchone()
-    if found != (plan.target.system_identifier, plan.target.database):
-        raise AtlasError(
-            what="The plan was made for another database.",
-            why=f"It names {plan.target.database} on system {plan.target.system_identifier}; this is {found}.",
-            next="Make the plan again on this database, read it, and confirm its own digest.",
-        )
-
-
 class _Run:
     """One execution: its connections, and what was done so far."""
 
-    def __init__(self, where: Session, plan: Plan, progress: Says, feeds: Mapping[str, Feed]) -> None:
-        self.where, self.plan, self.progress, self.feeds = where, plan, progress, feeds
+    def __init__(self, where: Session, plan: Plan, progress: Says, feeds: Mapping[str, Feed], held: Held) -> None:
+        self.where, self.plan, self.progress, self.feeds, self.held = where, plan, progress, feeds, held
         self.total = sum(max(step.weight, 1) for step in plan.steps)
         self.done = 0
         self.part: dict[int, int] = {}
@@ -183,6 +126,7 @@ class _Run:
             for step in steps:
                 if self.stop.is_set():
                     raise _Stopped
+                self.held.require()
                 with self._translated(step):
                     if step.lane or step.again:
                         brake(connection)
@@ -244,6 +188,7 @@ class _Run:
             self._passed(step, done)
             if self.stop.is_set():
                 raise _Stopped
+            self.held.glance()
             brake(connection)
         raise AtlasError(
             what=f'Step "{step.name}" was repeated {step.again:,} times, and there is still more to do.',
@@ -265,10 +210,12 @@ class _Run:
                     for block, ended in self.feeds[step.feed]():
                         if self.stop.is_set():
                             raise _Stopped
+                        self.held.glance()
                         brake(watcher)
                         copy.write(block)
                         self._passed(step, ended)
                 rows += cursor.rowcount
+            self.held.require()  # what was fed for hours is not committed beside another run
         return rows
 
     def _exchange(self, step: Step) -> exchange.Held:

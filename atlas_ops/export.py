@@ -25,11 +25,11 @@ import pyarrow.csv
 import pyarrow.parquet
 from psycopg import sql
 
-from atlas_ops import __version__, exports, manifest, parquet, programs
+from atlas_ops import __version__, exports, manifest, parquet, programs, runlock
 from atlas_ops.contents import Contents
 from atlas_ops.database import Session, connect, translate
 from atlas_ops.errors import AtlasError
-from atlas_ops.execute import alone, dressed
+from atlas_ops.execute import dressed
 from atlas_ops.exports import Job
 from atlas_ops.manifest import Event, Form, Kept, Line
 from atlas_ops.model import Server
@@ -37,6 +37,7 @@ from atlas_ops.parquet import Field
 from atlas_ops.plan import Plan, Throttle, confirmed
 from atlas_ops.progress import Says, silent
 from atlas_ops.report import Line as Done
+from atlas_ops.runlock import Held
 from atlas_ops.store import BLOCK_BYTES, Store
 from atlas_ops.throttle import Brake
 
@@ -55,17 +56,19 @@ def export(
 ) -> tuple[Done, ...]:
     """Run an export plan if `confirm` arms it: a job a step, in their order; returns a line a step.
 
-    Raises AtlasError: another digest confirmed, a second run at once, or what stopped the first job that failed. What was written whole stays.
+    Raises AtlasError: another digest confirmed, a second run at once, the lock of the run lost, or what stopped the first job that failed. What
+    was written whole stays.
     """
     if not confirmed(plan, confirm, demo=where.is_demo):
         return ()
     where = dressed(where, plan)
-    with alone(where, plan):
-        run = _Run(where, plan, server, progress)
+    with runlock.alone(where, plan) as held:
+        run = _Run(where, plan, server, progress, held)
         return tuple(run.month(one, step.name) for one, step in zip(jobs, plan.steps, strict=True))
 
 
 def append(
+    where: Session,
     store: Store,
     server: Server,
     event: Event,
@@ -73,30 +76,35 @@ def append(
     partition: str,
     body: Mapping[str, Any],
     told: Callable[[str], None] = lambda _: None,
+    ready: Callable[[], None] = lambda: None,
 ) -> Line:
-    """The next line of a table's manifest, written."""
+    """The next line of a table's manifest, written, one writer at a time.
+
+    `where`: the table's database; `ready` raises where nothing may be written any more.
+    """
     # as JSON has it, or the line read again would not be the line that was written
     kept = json.loads(json.dumps(body))
-    line = manifest.following(
-        store.lines(),
-        event=event,
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
-        tool=TOOL,
-        system_identifier=server.system_identifier,
-        database=server.database,
-        table=table,
-        partition=partition,
-        body=kept,
-    )
-    store.append(line, told)
+    with runlock.turn(where):
+        line = manifest.following(
+            store.lines(),
+            event=event,
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            tool=TOOL,
+            system_identifier=server.system_identifier,
+            database=server.database,
+            table=table,
+            partition=partition,
+            body=kept,
+        )
+        store.append(line, told, ready)
     return line
 
 
 class _Run:
     """One export: its programs, its throttle, and how far it is."""
 
-    def __init__(self, where: Session, plan: Plan, server: Server, progress: Says) -> None:
-        self.where, self.plan, self.server, self.progress = where, plan, server, progress
+    def __init__(self, where: Session, plan: Plan, server: Server, progress: Says, held: Held) -> None:
+        self.where, self.plan, self.server, self.progress, self.held = where, plan, server, progress, held
         self.program, self.version = programs.find("pg_dump", server.version // 10_000)
         self.total, self.done = sum(max(step.weight, 1) for step in plan.steps), 0
         self.mutex, self.stop = threading.Lock(), threading.Event()
@@ -116,7 +124,8 @@ class _Run:
             files = self.files(store, job, found, snapshot)
         made = job.exported(found, files)
         self.say(f"write the manifest of {job.partition}")
-        append(store, self.server, "exported", job.table, job.partition, exports.as_body(made), self.say)
+        body = exports.as_body(made)
+        append(self.where, store, self.server, "exported", job.table, job.partition, body, self.say, self.held.require)
         self.say(f"exported {job.partition}")
         return Done(step, started, datetime.now(UTC), 1, found.rows)
 
@@ -176,7 +185,11 @@ class _Run:
             f"--lock-wait-timeout={max(self.plan.lock_timeout_ms, 1)}", f"--dbname={self.where.conninfo}",
         ]  # fmt: skip
         share = found.rows / max(job.bytes, 1)  # rows are not to be counted in a dump: told by its bytes, roughly
-        with store.writer(name, self.say) as file, self.brake() as brake, tempfile.TemporaryFile() as said:
+        with (
+            store.writer(name, self.say, self.held.require) as file,
+            self.brake() as brake,
+            tempfile.TemporaryFile() as said,
+        ):
             environment = programs.environment(self.where)
             with subprocess.Popen(  # noqa: S603
                 command, stdout=subprocess.PIPE, stderr=said, stdin=subprocess.DEVNULL, env=environment
@@ -210,7 +223,7 @@ class _Run:
         """COPY as CSV, which Arrow reads in chunks; each becomes a row group."""
         fields = parquet.fields_of(job.columns, found.beyond)
         schema = arrow_schema(job, fields, found)
-        with store.writer(name, self.say) as file, self.brake() as brake:
+        with store.writer(name, self.say, self.held.require) as file, self.brake() as brake:
             try:
                 with connect(self.where) as connection, connection.transaction():
                     connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -243,9 +256,10 @@ class _Run:
             self.progress(self.done, self.total, label)
 
     def check(self) -> None:
-        """Raises where the other form has failed."""
+        """Raises where the other form has failed, or the lock of the run is lost."""
         if self.stop.is_set():
             raise _Stopped
+        self.held.glance()
 
     @contextmanager
     def brake(self) -> Iterator[Callable[[], None]]:

@@ -173,7 +173,7 @@ def _command(job: Job) -> str:
 def plan_prove(spec: TableSpec, server: Server, found: Iterable[Month], url: str, *, elsewhere: bool = False) -> Plan:
     """Two steps a month, side by side: each form into a temporary table, compared there, gone at the end.
 
-    `server` is the one that proves. `elsewhere`: it is not the one the rows come from, and types of that database's own are text there.
+    `server` is the one that proves. `elsewhere`: it is not the one the rows come from, and types that it may not have are text there.
     """
     steps = [_proof(month, form, url, elsewhere) for month in found for form in FORMS]
     return plan_for(STAGE, spec, server, steps, f"{spec.table}: {len(steps) // 2} to prove.", workers=spec.workers)
@@ -184,7 +184,7 @@ def _proof(month: Month, form: Form, url: str, elsewhere: bool) -> Step:
     kept = export.files[form]
     table = sql.Identifier("pg_temp", TEMPORARY)
     columns = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(name(field.name), sql.SQL(field.type if field.builtin or not elsewhere else "text"))
+        sql.SQL("{} {}").format(name(field.name), sql.SQL("text" if elsewhere and not _anywhere(field) else field.type))
         for field in export.fields
     )
     same = contents.same_statement(
@@ -206,6 +206,11 @@ def _proof(month: Month, form: Form, url: str, elsewhere: bool) -> Step:
         weight=export.rows,
         feed=feed_name(url, kept),
     )
+
+
+def _anywhere(field: Field) -> bool:
+    """A type that every server has: not those of a database's own, nor xml, with which a server may not have been built."""
+    return field.builtin and not field.type.startswith("xml")
 
 
 def load_statement(table: sql.Identifier, fields: Sequence[Field], form: Form) -> str:

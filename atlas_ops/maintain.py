@@ -33,6 +33,9 @@ ANALYZE_SHARE = 0.1
 
 ANALYZE_AGE = timedelta(days=30)
 
+SEEN_AGE = timedelta(hours=12)
+"""After so long it is noted anew that everything is there: a schedule that runs once a day notes it each time."""
+
 _NAMED = 5  # periods in one sentence
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
@@ -241,9 +244,12 @@ def _ahead_steps(spec: TableSpec, snapshot: Snapshot, upkeep: Upkeep, as_of: dat
         yield step
     if _differs(spec, care):
         yield _note(spec, relation)
-    for period in missing(spec, snapshot, upkeep, as_of):
-        if not in_the_way(spec, snapshot, upkeep, period):
-            yield _make(spec, snapshot, relation, period)
+    found = missing(spec, snapshot, upkeep, as_of)
+    free = [period for period in found if not in_the_way(spec, snapshot, upkeep, period)]
+    for period in free:
+        yield _make(spec, snapshot, relation, period)
+    if len(free) == len(found) and _unseen(snapshot, care, as_of, made=bool(free)):
+        yield _seen(spec, relation)
     if reason := analyze_reason(snapshot, relation, upkeep):
         yield analyze(snapshot, relation, reason)
 
@@ -277,6 +283,28 @@ def _note(spec: TableSpec, relation: Relation) -> Step:
         lock="ROW EXCLUSIVE",
         on="our own objects only",
         why="The functions in the database keep to the registry: every, ahead, keep and lock_timeout of the specification.",
+    )
+
+
+def _unseen(snapshot: Snapshot, care: Care, as_of: date, *, made: bool) -> bool:
+    """Whether it is to be noted that everything is there, as the function notes it: a schedule may run the notebook instead."""
+    now = snapshot.server.now
+    old = care.whole_at is not None and now - care.whole_at >= SEEN_AGE
+    return as_of >= now.date() and (made or old)
+
+
+def _seen(spec: TableSpec, relation: Relation) -> Step:
+    noted = sql.SQL(
+        "UPDATE atlas_ops.partitioned_table t SET whole_at = clock_timestamp(), whole_by = atlas_ops.caller() "
+        "WHERE t.schema_name = {schema} AND t.table_name = {table} AND NOT EXISTS "
+        "(SELECT FROM atlas_ops.missing_partitions(now()) m WHERE m.schema_name = {schema} AND m.table_name = {table})"
+    ).format(schema=sql.Literal(relation.table.schema), table=sql.Literal(relation.table.name))
+    return Step(
+        name=f"note that every partition of {spec.table} is there",
+        statements=(text(noted),),
+        lock="ROW EXCLUSIVE",
+        on="our own objects only",
+        why="A schedule is judged by when all was last found there, and by whom: 09 Monitor health and this notebook tell it.",
     )
 
 

@@ -33,7 +33,7 @@ OTHERS: Mapping[str, str] = {
     "level": "the worst of a table: 0 ok, 1 warning, 2 critical, 3 not read",
     "unread": "reads of a table that failed",
     "state": "how far a table has come: 1 at the state it has",
-    "whole_timestamp_seconds": "when create_future_partitions() last left everything there, whoever called it",
+    "whole_timestamp_seconds": "when everything that ahead asks for was last found there, by create_future_partitions() or by 07",
     "partitions": "attached partitions with two bounds",
     "rows": "rows of the partitions, by statistics",
     "bytes": "bytes on disk of the partitions and what stands beside them, by kind",

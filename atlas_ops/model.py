@@ -527,3 +527,4 @@ class Snapshot:
     ready: bool = False  # its rows are all copied: create_future_partitions() takes care of it
     aside: Mapping[str, int] = field(default_factory=dict)  # rows that refer to rows set aside: `incoming.of_aside`
     cared_for: bool = False  # whoever made the set, create_future_partitions() takes care of it
+    keeps_keys: bool = False  # a registry of its keys stands in for it: foreign keys of other tables refer to that

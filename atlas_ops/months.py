@@ -165,8 +165,10 @@ def _chosen(found: Archive, names: Sequence[str], purpose: Purpose) -> list[tupl
 
 
 def _to_export(month: Month | None, one: Apart) -> bool:
-    """Never exported, or brought back since, or exported with another bound."""
-    return month is None or month.restored is not None or month.dropped is not None or month.export.bound != one.bound
+    """Never exported but as a backup, or brought back since, or exported with another bound. Of a backup's files those stay that are the same."""
+    if month is None or month.export.purpose != "archive":
+        return True
+    return month.restored is not None or month.dropped is not None or month.export.bound != one.bound
 
 
 def _job(found: Archive, partition: Partition, bound: str, before: str | None, purpose: Purpose, *, fresh: bool) -> Job:
@@ -285,6 +287,7 @@ def prove(work: Proving, confirm: str, progress: Says = silent) -> tuple[Done, .
             sha256={form: kept.sha256 for form, kept in files.items()},
         )
         append(
+            found.where,
             found.kept,
             found.server,
             "proven",
@@ -341,8 +344,9 @@ def _not_droppable(name: str, archives: Sequence[Archive]) -> AtlasError:
         )
     elif archive.held(one[0][0].spec, one[0][1].bound):
         why, cure = "It is under legal hold.", "Take it out of hold in the parameters file when the hold has ended."
-    elif not month:
-        why, cure = "It was not exported.", 'how = "export", then how = "prove".'
+    elif not month or month[0].export.purpose != "archive":
+        why = "It was not exported." if not month else "It was backed up, and not exported since it was detached."
+        cure = 'how = "export", then how = "prove".'
     elif not month[0].proven:
         why, cure = "Nothing proves that its export can be restored.", 'how = "prove".'
     else:
@@ -371,7 +375,8 @@ def note_dropped(found: Archive, progress: Says = silent) -> None:
     """Months that were proven and whose table is gone get their line."""
     for month in _vanished(replace(found, lines=found.kept.lines())):
         name = month.line.partition
-        append(found.kept, found.server, "dropped", found.spec.table, name, {"of": month.line.number}, _told(progress))
+        body = {"of": month.line.number}
+        append(found.where, found.kept, found.server, "dropped", found.spec.table, name, body, _told(progress))
 
 
 def _vanished(found: Archive) -> list[Month]:

@@ -68,9 +68,10 @@ def plan_drop(
 
 
 def droppable(spec: TableSpec, one: Apart, month: Month | None) -> bool:
-    """Proven, of that very table, and not under legal hold."""
+    """Exported after it was detached, proven, of that very table, and not under legal hold."""
     return (
         month is not None
+        and month.export.purpose == "archive"
         and month.proven
         and (month.export.schema, month.export.bound) == (one.partition.schema, one.bound)
         and not held(spec, one.bound)

@@ -141,6 +141,24 @@ def fill_set_aside(spec: TableSpec, original: Relation) -> str:
     )
 
 
+def take_back(spec: TableSpec, primary: Sequence[str], table: sql.Identifier, said: str) -> list[str]:
+    """The keys of a month that is attached again, where they went; one that is another row's by now stops it (23505).
+
+    `primary`: of the partitioned table, whose primary key may hold the partition key.
+    """
+    columns = list(dict.fromkeys([*primary, spec.partition_key]))
+    listed = names(columns)
+    insert = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT DO NOTHING")
+    refused = sqlfile.template(
+        "keys_are_its_own",
+        table=table,
+        keys=at(spec),
+        same=keys.equal("k", columns, "r", columns),
+        said=sql.Literal(said),
+    )
+    return [text(insert.format(at(spec), listed, listed, table)), text(refused)]
+
+
 def triggers(spec: TableSpec, original: Relation, on: sql.Identifier) -> list[str]:
     """The triggers of the partitioned table."""
     row, update, truncate = TRIGGERS

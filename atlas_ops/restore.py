@@ -6,16 +6,16 @@ export, its indexes, its mark. A killed run leaves the table whole or not at all
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from psycopg import sql
 
-from atlas_ops import bounds, contents, definition, exports, registry, sqlfile
+from atlas_ops import bounds, contents, definition, exports, registry
 from atlas_ops.archive import BEFORE
 from atlas_ops.definition import name, plainly, raw, text
-from atlas_ops.manifest import Export, Form, Month
+from atlas_ops.manifest import Export, Form, Month, Named
 from atlas_ops.migration import BOUND_CHECK
 from atlas_ops.model import Partition, Relation, Snapshot
 from atlas_ops.partitions import attached, partitioned_table, qualified
@@ -47,6 +47,13 @@ class Back:
     columns: tuple[tuple[str, str], ...] = ()  # (name, type) of a table that is there
     foreign_keys: tuple[str, ...] = ()  # of a table that is there
     attached_checks: tuple[str, ...] = ()
+    taken: frozenset[str] = frozenset()  # names of its indexes and statistics that other relations have by now
+
+    def named(self, each: Iterable[Named]) -> dict[str, str]:
+        """The names that they get back, by what they are made of; none beside the month itself. A name that is taken gets an ending."""
+        if self.table != self.partition:
+            return {}
+        return {one.is_: definition.fit(f"{one.name}_restored") if one.name in self.taken else one.name for one in each}
 
 
 def mark(spec: TableSpec) -> str:
@@ -138,9 +145,10 @@ def _has(relation: Relation, column: str, type_: str) -> bool:
 
 
 def fits(relation: Relation | None, export: Export) -> bool:
-    """Whether the partitioned table can be the model of the restored one."""
+    """Whether the partitioned table can be the model of the restored one: not of rows without a key, which it does not take."""
     return (
         relation is not None
+        and export.bound != ""
         and all(_has(relation, field.name, field.type) for field in export.fields)
         and not _unfilled(relation, export)
     )
@@ -200,7 +208,12 @@ def _restore(
         + (
             ""
             if alike
-            else "The partitioned table has other columns by now, so it is a table of its own, without indexes."
+            else "It is a table of its own, without indexes: "
+            + (
+                "the partitioned table has other columns by now."
+                if export.bound
+                else "the partitioned table takes no row without a key."
+            )
         ),
         weight=export.rows,
         feed=exports.feed_name(url, kept),
@@ -211,7 +224,7 @@ def _like(spec: TableSpec, snapshot: Snapshot, relation: Relation, one: Back, ex
     """The table as a partition of today's partitioned table, with the names and storage of its own."""
     model = replace(relation, table=replace(relation.table, storage_parameters=export.storage_parameters))
     at, table = (one.schema, one.table), relation.table
-    named = {each.is_: each.name for each in export.statistics} if one.table == one.partition else {}
+    named = one.named(export.statistics)
     statements = [definition.like(*at, table.schema, table.name, model)]
     statements += definition.closing(*at, snapshot.closed_to)
     statements += definition.column_settings(*at, model)
@@ -230,7 +243,7 @@ def _plain(at: tuple[str, str], export: Export) -> list[str]:
 
 def _indexes(spec: TableSpec, relation: Relation, one: Back, export: Export) -> list[str]:
     """Those of the partitioned table, so that ATTACH builds none; each by the name that it had."""
-    named = {definition.unquoted(each.is_): each.name for each in export.indexes} if one.table == one.partition else {}
+    named = {definition.unquoted(made_of): called for made_of, called in one.named(export.indexes).items()}
     plans = [
         replace(plan, named=named.get(definition.unquoted(plan.made_of), ""))
         for plan in definition.index_plans(relation, spec.partition_key, ())
@@ -268,7 +281,8 @@ def _attach(
     if default is not None and checked:
         yield from _not_in_default(spec, default, one)
     statements = [text(sql.SQL("DROP VIEW {}").format(name(*view))) for view in united]
-    statements += _registered(spec, relation, one)
+    if snapshot.keeps_keys and relation.primary_key is not None:
+        statements += registry.take_back(spec, relation.primary_key.columns, table, one.partition)
     statements += [
         text(sql.SQL("ALTER TABLE {} ATTACH PARTITION {} {}").format(target, table, raw(one.bound))),
         text(sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(table, name(BOUND_CHECK))),
@@ -368,26 +382,3 @@ def _drop_check(default: Partition, one: Back) -> str:
             name(default.schema, default.name), name(_check_name(one))
         )
     )
-
-
-def _registered(spec: TableSpec, relation: Relation, one: Back) -> list[str]:
-    """Its keys into the registry, where one keeps the primary key unique over all partitions; a key that is another row's by now stops it."""
-    triggers = {trigger.name for trigger in relation.triggers}
-    if registry.ROW_TRIGGER not in triggers or relation.primary_key is None:
-        return []
-    columns = [*relation.primary_key.columns, spec.partition_key]
-    listed = definition.names(columns)
-    insert = sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} ON CONFLICT DO NOTHING")
-    table = name(one.schema, one.table)
-    return [
-        text(insert.format(registry.at(spec), listed, listed, table)),
-        text(
-            sqlfile.template(
-                "keys_are_its_own",
-                table=table,
-                keys=registry.at(spec),
-                same=sql.SQL(" AND ").join(sql.SQL("k.{0} = r.{0}").format(name(column)) for column in columns),
-                said=sql.Literal(one.partition),
-            )
-        ),
-    ]

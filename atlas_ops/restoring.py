@@ -20,7 +20,7 @@ from atlas_ops.progress import Says, silent
 from atlas_ops.report import Check
 from atlas_ops.report import Line as Done
 from atlas_ops.restore import Back, Place
-from atlas_ops.spec import qualified
+from atlas_ops.written import qualified
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,10 @@ def run(work: Restoring, confirm: str, progress: Says = silent) -> tuple[Done, .
                 "of": one.month.line.number, "system": one.month.line.system_identifier, "from": one.source,
                 "as": f"{one.schema}.{one.table}", "attached": one.place == "attach",
             }  # fmt: skip
-            append(found.kept, found.server, "restored", found.spec.table, one.partition, body)
+            append(
+                found.where, found.kept, found.server, "restored", found.spec.table, one.partition, body,
+                lambda label: progress(0, 0, label),
+            )  # fmt: skip
     return tuple(lines)
 
 
@@ -109,7 +112,9 @@ def _back(found: Archive, name: str, form: Form, place: Place) -> Back:
             table = definition.fit(f"{name}_restored")
             if place == "attach" or catalog.relation_exists(connection, export.schema, table):
                 raise _taken(export.schema, name if place == "attach" else table)
-    return Back(name, export.schema, table, export.bound, form, place, export.comment, source[1])
+        own = [one.name for one in (*export.indexes, *export.statistics)]
+        taken = catalog.names_in_use(connection, export.schema, own)
+    return Back(name, export.schema, table, export.bound, form, place, export.comment, source[1], taken=taken)
 
 
 def _taken(schema: str, table: str) -> AtlasError:

@@ -18,7 +18,8 @@ from atlas_ops.errors import AtlasError
 from atlas_ops.migration import Kind
 from atlas_ops.model import RehearsalPlace, Relation, Snapshot
 from atlas_ops.plan import Effect, Plan, Step, plan_for
-from atlas_ops.spec import Name, TableSpec
+from atlas_ops.spec import TableSpec
+from atlas_ops.written import Name
 
 STAGE = "rehearsal"
 SCHEMA = "atlas_ops_rehearsal"

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
@@ -31,240 +27,46 @@ from atlas_ops import yamlfile
 from atlas_ops.bounds import MOST_PERIODS, Every, Period, aligned, period_of, periods
 from atlas_ops.errors import AtlasError
 from atlas_ops.thresholds import Alerts
-from atlas_ops.yamlfile import Fault, names_a_secret, refuse, refuse_together, shown
+from atlas_ops.written import (
+    LOCK,
+    MOST_BYTES_OF_A_NAME,
+    PAUSE,
+    SERVICE,
+    STATEMENT,
+    BatchRows,
+    Count,
+    Day,
+    DayText,
+    EveryText,
+    Flag,
+    Hold,
+    Indexes,
+    KeyFrom,
+    LimitText,
+    LockTimeText,
+    Name,
+    NameText,
+    NullKeys,
+    PauseText,
+    PlaceText,
+    ServiceText,
+    Size,
+    StatementTimeText,
+    TableText,
+    Text,
+    Waivers,
+    Workers,
+    milliseconds,
+    qualified,
+    size_bytes,
+)
+from atlas_ops.yamlfile import Fault, names_a_secret, refuse_together, shown
 
 FOLDER = Path("parameters")
 FOLDER_VARIABLE = "ATLAS_OPS_PARAMETERS"
-MOST_BYTES_OF_A_NAME = 63
-"""NAMEDATALEN - 1. PostgreSQL cuts a longer name short with a mere NOTICE, and two names may become one."""
-
-
-# What a key may hold
-
-
-class Name(str):
-    """An identifier as the catalogs hold it, unquoted and folded; `psycopg.sql.Identifier` quotes it."""
-
-    __slots__ = ()
-
-
-_IDENTIFIER = r'(?:[A-Za-z_\u0080-\U0010ffff][\w$]*|"(?:[^"\0]|"")+")'
-_ONE_NAME = re.compile(_IDENTIFIER)
-_QUALIFIED = re.compile(rf"(?:({_IDENTIFIER})\.)?({_IDENTIFIER})")
-_UPPER_TO_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
-
-
-def _name(identifier: str) -> Name:
-    """Fold (ASCII letters only, as in UTF8) or unquote as PostgreSQL does; refuse what it would cut short."""
-    if identifier.startswith('"'):
-        name = identifier[1:-1].replace('""', '"')
-    else:
-        name = identifier.translate(_UPPER_TO_LOWER)
-    return Name(_short_enough(name))
-
-
-def _short_enough(name: str) -> str:
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        refuse("It holds half a character, which no UTF-8 text can.", "Write the name as the catalog has it.")
-    if size > MOST_BYTES_OF_A_NAME:
-        refuse(
-            f"The name {shown(name)} is {size} bytes long; PostgreSQL keeps {MOST_BYTES_OF_A_NAME}.",
-            f"Use a name of at most {MOST_BYTES_OF_A_NAME} bytes.",
-        )
-    return name
-
-
-def _parse_name(value: object, handler: ValidatorFunctionWrapHandler) -> Name:
-    if isinstance(value, Name):  # already parsed: dataclasses.replace validates again
-        return value
-    written: str = handler(value)
-    if not _ONE_NAME.fullmatch(written):
-        refuse("It is no SQL identifier.", "Quote a name that is not plain: '\"My Column\"'.")
-    return _name(written)
-
-
-def qualified(written: str) -> tuple[Name, Name]:
-    """Schema and name of a table written as in SQL; a bare name lies in public."""
-    found = _QUALIFIED.fullmatch(written)
-    if not found:
-        refuse("It is no table's name.", 'Write table, schema.table or, quoted, \'"My Schema"."My Table"\'.')
-    return _name(found[1] or "public"), _name(found[2])
-
-
-def _parse_table(value: str) -> str:
-    qualified(value)
-    return value
-
-
-def _parse_day(value: object) -> object:
-    """A date, or its text: YAML and papermill disagree on which one a bare 2024-01-01 is."""
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            refuse("There is no such day.", None)
-    return value
-
-
-def _parse_as_of(value: str) -> str:
-    if value:
-        _parse_day(value)
-    return value
-
-
-def _parse_every(value: object) -> object:
-    return Every(value) if isinstance(value, str) and value in list(Every) else value
-
-
-_MILLISECONDS = {"ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
-_DURATION = r"(\d{1,9}) ?(ms|s|min|h|d)"
-
-
-def _milliseconds(duration: str) -> int:
-    found = re.fullmatch(_DURATION, duration, re.ASCII)
-    if not found:
-        refuse("A duration is a whole number and a unit of ms, s, min, h or d, as PostgreSQL writes it.", None)
-    return int(found[1]) * _MILLISECONDS[found[2]]
-
-
-def _bounded(least: str, most: str) -> BeforeValidator:
-    """A duration between two others."""
-
-    def check(value: object) -> object:
-        if isinstance(value, str) and not (_milliseconds(least) <= _milliseconds(value) <= _milliseconds(most)):
-            refuse(f"It must lie between {least} and {most}.", None)
-        return value
-
-    return BeforeValidator(check)
-
-
-def _parse_expression(value: str) -> str:
-    """Refuse what could end the expression early; its meaning is for the plan's reader."""
-    rest = re.sub(r"'[^']*'|\"[^\"]*\"", "", value)
-    depth = [rest[: i + 1].count("(") - rest[: i + 1].count(")") for i in range(len(rest))]
-    balanced = not depth or (min(depth) >= 0 and depth[-1] == 0)
-    if not value.strip() or re.search(r"\\|\0", value) or re.search(r"['\";$]|--|/\*", rest) or not balanced:
-        refuse(
-            "It must be one whole SQL expression, without ; comments, $ or backslashes.",
-            "Write null_keys: {value: \"coalesce(edited_at, '2024-01-01 00:00:00+00')\"}",
-        )
-    return value
-
-
-def _parse_null_keys(value: object) -> object:
-    if isinstance(value, Mapping):
-        if set(value) != {"value"} or not isinstance(value["value"], str):
-            refuse("The map must hold value and nothing else, an SQL expression.", None)
-        return KeyFrom(value=_parse_expression(value["value"]))
-    return value
-
-
-def _parse_indexes(value: object) -> object:
-    if isinstance(value, list | tuple) and any(isinstance(index, str) for index in value):
-        refuse("Each index is a list of its own, even if of one column.", None)
-    return value
-
-
-_SERVICE = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
-_DECEMBER = 12
-_DAYS = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?", re.ASCII)
-
-
-def stretch(written: str) -> tuple[datetime, datetime]:
-    """A year, a month or a day, from its first moment to the first one after it, in UTC. Raises ValueError for what is none."""
-    found = _DAYS.fullmatch(written)
-    if not found:
-        raise ValueError(written)
-    year, month, day = int(found[1]), int(found[2] or 1), int(found[3] or 1)
-    first = datetime(year, month, day, tzinfo=UTC)
-    if found[3]:
-        return first, first + timedelta(days=1)
-    after = (year + 1, 1) if not found[2] or month == _DECEMBER else (year, month + 1)
-    return first, datetime(*after, 1, tzinfo=UTC)
-
-
-def _parse_hold(value: object) -> object:
-    if isinstance(value, list | tuple):
-        # YAML makes a number of 2024 and a date of 2024-01-31
-        written = [one if isinstance(one, str) else str(one) if isinstance(one, int | date) else one for one in value]
-        for one in written:
-            try:
-                stretch(one)
-            except (ValueError, OverflowError, TypeError):
-                refuse(
-                    f"{shown(one)} is no year, month or day.",
-                    "Write hold: all, or a list such as [2024-01, 2024-03-15].",
-                )
-        return written
-    return value
-
-
-def _parse_archive_to(value: str) -> str:
-    """A folder or a bucket; never a key."""
-    scheme, separator, rest = value.partition("://")
-    if separator and scheme not in ("file", "s3"):
-        refuse("An archive lies in a folder or in s3.", "Write a path, file:///path or s3://bucket/prefix.")
-    if separator and (re.search(r"[@?#]", rest) or not rest.strip("/")):
-        refuse(
-            "It holds more than a place, or no place at all.",
-            "Write s3://bucket/prefix; keys belong into ~/.aws or the environment, never into this file.",
-        )
-    if scheme == "file" and separator and not rest.startswith("/"):
-        refuse("A file:// address has three slashes.", "Write file:///path, or the path alone.")
-    return value
-
-
-def _parse_service(value: str) -> str:
-    if not re.fullmatch(_SERVICE, value):
-        refuse("It is no libpq service name.", "Write the name of a section of pg_service.conf.")
-    return value
-
-
-Text = Annotated[str, Field(strict=True)]
-TableText = Annotated[Text, WrapValidator(lambda value, handler: _parse_table(handler(value)))]
-NameText = Annotated[Text, WrapValidator(_parse_name)]
-_Day = Annotated[date, Field(strict=True), BeforeValidator(_parse_day)]
-Flag = Annotated[bool, Field(strict=True)]
-_Count = Annotated[int, Field(strict=True, ge=1, le=MOST_PERIODS)]
-_Workers = Annotated[int, Field(strict=True, ge=1, le=8)]
-_Index = Annotated[tuple[NameText, ...], Field(min_length=1, max_length=32)]
-_Duration = Field(json_schema_extra={"pattern": f"^{_DURATION}$"})
-_SIZES = {"kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
-_SIZE = r"([1-9]\d{0,8}) ?(kB|MB|GB|TB)"
-
-
-def _bytes(size: str) -> int:
-    found = re.fullmatch(_SIZE, size, re.ASCII)
-    if not found:
-        refuse("A size is a whole number and a unit of kB, MB, GB or TB, as PostgreSQL writes it.", None)
-    return int(found[1]) * _SIZES[found[2]]
-
-
-def _parse_size(value: object) -> object:
-    if isinstance(value, str):
-        _bytes(value)
-    return value
-
-
-_Size = Annotated[Text, BeforeValidator(_parse_size), Field(json_schema_extra={"pattern": f"^{_SIZE}$"})]
-_Waiver = Annotated[Text, Field(min_length=1, max_length=300)]
-_LOCK = ("1ms", "60s")
-_STATEMENT = ("1s", "20d")
-_PAUSE = ("0ms", "60s")
-_LIMIT = ("1s", "20d")
-_BatchRows = Annotated[int, Field(strict=True, ge=1_000, le=100_000_000)]
 
 
 # The specification
-
-
-@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
-class KeyFrom:
-    """Where a row without a partition key takes one from."""
-
-    value: Text = Field(description="an SQL expression over the row's columns")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid", populate_by_name=True))
@@ -287,45 +89,43 @@ class TableSpec:
         description="a column's name: its time (of type timestamptz, timestamp or date) decides",
         examples=["created_at"],
     )
-    every: Annotated[Every, BeforeValidator(_parse_every)] = Field(
+    every: EveryText = Field(
         default=Every.month,
         strict=True,
         description="one of day, week, month, quarter, year: the length of one partition",
         examples=["month"],
     )
-    from_: _Day = Field(
+    from_: Day = Field(
         alias="from",
         description="a day as YYYY-MM-DD, a bound of every: where the first partition begins",
         examples=["2024-01-01"],
     )
-    until: _Day | None = Field(
+    until: Day | None = Field(
         default=None,
         description="a day as YYYY-MM-DD, exclusive: where the last partition ends; left out: ahead decides",
         examples=["2027-01-01"],
     )
-    ahead: _Count = Field(
+    ahead: Count = Field(
         default=3,
         description=f"a whole number, 1 to {MOST_PERIODS}: partitions kept ready beyond the current one",
         examples=[3],
     )
-    keep: _Count | None = Field(
+    keep: Count | None = Field(
         default=None,
         description=f"a whole number, 1 to {MOST_PERIODS}: past partitions kept; null keeps all",
         examples=[24],
     )
-    hold: Annotated[
-        Literal["all"] | Annotated[tuple[Text, ...], Field(max_length=1000)], BeforeValidator(_parse_hold)
-    ] = Field(
+    hold: Hold = Field(
         default=(),
         description="legal hold: all, or a list of years, months or days: a partition that touches one is never detached or dropped",
         examples=[["2024-01", "2024-03-15"]],
     )
-    archive_to: Annotated[Text, Field(min_length=1), AfterValidator(_parse_archive_to)] | None = Field(
+    archive_to: PlaceText | None = Field(
         default=None,
         description="a folder (from that of the parameters file) or s3://bucket/prefix: where months are exported to",
         examples=["s3://atlas-archive/production"],
     )
-    prove_on: Annotated[Text, AfterValidator(_parse_service)] | None = Field(
+    prove_on: ServiceText | None = Field(
         default=None,
         description="a libpq service: the database that restores exports to prove them; null: this one, in temporary tables",
         examples=["atlas_scratch"],
@@ -347,7 +147,7 @@ class TableSpec:
         "further partitions at either end, or stop the run",
         examples=["extend"],
     )
-    null_keys: Annotated[Literal["refuse", "set_aside"] | KeyFrom, BeforeValidator(_parse_null_keys)] = Field(
+    null_keys: NullKeys = Field(
         default="refuse",
         description="refuse, set_aside (in a table of their own) or {value: an SQL expression over the row}",
         examples=["set_aside"],
@@ -358,7 +158,7 @@ class TableSpec:
         "stop the run, or get the key added, which is weaker",
         examples=["add_key"],
     )
-    indexes: Annotated[tuple[_Index, ...], BeforeValidator(_parse_indexes)] = Field(
+    indexes: Indexes = Field(
         default=(),
         description="a list of lists of column names: indexes wanted beyond those of the table itself",
         examples=[[["user_id"], ["conversation_id", "created_at"]]],
@@ -380,49 +180,49 @@ class TableSpec:
         "once it writes to the partitioned table",
         examples=["to_partitioned"],
     )
-    batch_rows: _BatchRows = Field(
+    batch_rows: BatchRows = Field(
         default=200_000,
         description="a whole number, 1000 to 100000000: rows that one transaction of the online copy copies",
         examples=[200_000],
     )
-    pause: Annotated[Text, _bounded(*_PAUSE), _Duration] = Field(
+    pause: PauseText = Field(
         default="0ms",
-        description=f"a duration, {_PAUSE[0]} to {_PAUSE[1]}: rest between two batches of a copy or a drain",
+        description=f"a duration, {PAUSE[0]} to {PAUSE[1]}: rest between two batches of a copy or a drain",
         examples=["100ms"],
     )
-    max_replica_lag: Annotated[Text, _bounded(*_LIMIT), _Duration] | None = Field(
+    max_replica_lag: LimitText | None = Field(
         default="30s",
         description="a duration: batches wait while a replica replays later than that; null: they do not look",
         examples=["30s"],
     )
-    max_wal_rate: _Size | None = Field(
+    max_wal_rate: Size | None = Field(
         default=None,
         description="a size: batches wait while the server writes more WAL than that in a second; null: no limit",
         examples=["50MB"],
     )
-    max_database_size: _Size | None = Field(
+    max_database_size: Size | None = Field(
         default=None,
         description="a size: batches wait, and then stop, when the database is larger: SQL cannot see the free disk",
         examples=["200GB"],
     )
-    max_snapshot_age: Annotated[Text, _bounded(*_LIMIT), _Duration] | None = Field(
+    max_snapshot_age: LimitText | None = Field(
         default="1h",
         description="a duration: batches wait while a transaction is open for longer, since nothing is vacuumed then",
         examples=["1h"],
     )
-    workers: _Workers = Field(
+    workers: Workers = Field(
         default=2,
         description="a whole number, 1 to 8: connections that copy at the same time",
         examples=[2],
     )
-    lock_timeout: Annotated[Text, _bounded(*_LOCK), _Duration] = Field(
+    lock_timeout: LockTimeText = Field(
         default="100ms",
-        description=f"a duration, {_LOCK[0]} to {_LOCK[1]}: how long a step waits for a lock",
+        description=f"a duration, {LOCK[0]} to {LOCK[1]}: how long a step waits for a lock",
         examples=["100ms"],
     )
-    statement_timeout: Annotated[Text, _bounded(*_STATEMENT), _Duration] = Field(
+    statement_timeout: StatementTimeText = Field(
         default="6h",
-        description=f"a duration, {_STATEMENT[0]} to {_STATEMENT[1]}: how long one statement may run",
+        description=f"a duration, {STATEMENT[0]} to {STATEMENT[1]}: how long one statement may run",
         examples=["6h"],
     )
     workload: Annotated[Text, Field(min_length=1)] | None = Field(
@@ -441,7 +241,7 @@ class TableSpec:
         "or refer to a closed table of its keys, or get the partition key as a further column",
         examples=["registry"],
     )
-    waive: Annotated[tuple[_Waiver, ...], Field(max_length=1000)] = Field(
+    waive: Waivers = Field(
         default=(),
         description="a list of what may differ between the table and the partitioned table, as the ledger names it: "
         "'kind name: property', or 'kind name' for all of it",
@@ -521,37 +321,37 @@ class TableSpec:
     @property
     def pause_ms(self) -> int:
         """`pause` in milliseconds."""
-        return _milliseconds(self.pause)
+        return milliseconds(self.pause)
 
     @property
     def max_replica_lag_ms(self) -> int:
         """`max_replica_lag` in milliseconds; 0: no limit."""
-        return _milliseconds(self.max_replica_lag) if self.max_replica_lag else 0
+        return milliseconds(self.max_replica_lag) if self.max_replica_lag else 0
 
     @property
     def max_wal_rate_bytes(self) -> int:
         """`max_wal_rate` in bytes a second; 0: no limit."""
-        return _bytes(self.max_wal_rate) if self.max_wal_rate else 0
+        return size_bytes(self.max_wal_rate) if self.max_wal_rate else 0
 
     @property
     def max_database_size_bytes(self) -> int:
         """`max_database_size` in bytes; 0: no limit."""
-        return _bytes(self.max_database_size) if self.max_database_size else 0
+        return size_bytes(self.max_database_size) if self.max_database_size else 0
 
     @property
     def max_snapshot_age_ms(self) -> int:
         """`max_snapshot_age` in milliseconds; 0: no limit."""
-        return _milliseconds(self.max_snapshot_age) if self.max_snapshot_age else 0
+        return milliseconds(self.max_snapshot_age) if self.max_snapshot_age else 0
 
     @property
     def lock_timeout_ms(self) -> int:
         """`lock_timeout` in milliseconds."""
-        return _milliseconds(self.lock_timeout)
+        return milliseconds(self.lock_timeout)
 
     @property
     def statement_timeout_ms(self) -> int:
         """`statement_timeout` in milliseconds."""
-        return _milliseconds(self.statement_timeout)
+        return milliseconds(self.statement_timeout)
 
     def partition_name(self, period: Period) -> Name:
         """The name of the partition of `period`, in partition_schema. Raises AtlasError over 63 bytes."""
@@ -634,7 +434,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    database: Annotated[str, Field(strict=True, pattern=f"^{_SERVICE}$")] = Field(
+    database: Annotated[str, Field(strict=True, pattern=f"^{SERVICE}$")] = Field(
         description="a libpq service name (letters, digits, _ . -): from pg_service.conf, or demo",
         examples=["demo"],
     )
@@ -647,7 +447,7 @@ class Settings(BaseModel):
         description="text, the digest of the plan you approve (in quotes); empty shows the plan only",
         examples=[""],
     )
-    as_of: Annotated[str, Field(strict=True, pattern=r"^(\d{4}-\d\d-\d\d)?$"), AfterValidator(_parse_as_of)] = Field(
+    as_of: DayText = Field(
         default="",
         description="the day to plan from, as YYYY-MM-DD; empty: today, UTC",
         examples=["2026-11-23"],
@@ -772,7 +572,7 @@ def _no_file(database: str, folder: Path) -> AtlasError:
 
 
 def _check_database(database: object) -> None:
-    if not isinstance(database, str) or not re.fullmatch(_SERVICE, database):
+    if not isinstance(database, str) or not re.fullmatch(SERVICE, database):
         yamlfile.stop("the parameters cell", [_FORM.bad_value(("database",), database)], {})
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,8 +28,15 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 Told = Callable[[str], None]
 
 
+Ready = Callable[[], None]
+
+
 def _silent(_: str) -> None:
     """Nobody listens."""
+
+
+def _always() -> None:
+    """Nothing stands in the way."""
 
 
 class Writer:
@@ -136,17 +144,20 @@ class Store:
         return digest.hexdigest()
 
     @contextmanager
-    def writer(self, name: str, told: Told = _silent, *, once: bool = False) -> Iterator[Writer]:
+    def writer(
+        self, name: str, told: Told = _silent, ready: Ready = _always, *, once: bool = False
+    ) -> Iterator[Writer]:
         """A new file, there under its name once the block ends. `told` hears of each step; `once`: never in the place of another.
+        `ready` is called last before it gets its name: what it raises keeps it from that.
 
         Raises AtlasError where it cannot be written, reads otherwise than it was written, or, with `once`, is there.
         """
         with self._told("written"):
             if self.local is not None:
-                with self._file(self.local / name, told, once) as writer:
+                with self._file(self.local / name, told, ready, once) as writer:
                     yield writer
             else:
-                with self._object(f"{self._root}/{name}") as writer:
+                with self._object(f"{self._root}/{name}", ready) as writer:
                     yield writer
                 told(f"named {name}")
             if self.sha256(name) != writer.sha256:
@@ -158,9 +169,10 @@ class Store:
         told(f"read again {name}")
 
     @contextmanager
-    def _file(self, final: Path, told: Told, once: bool) -> Iterator[Writer]:
+    def _file(self, final: Path, told: Told, ready: Ready, once: bool) -> Iterator[Writer]:
         final.parent.mkdir(parents=True, exist_ok=True)
-        part = final.with_name(final.name + PART)
+        # a name of its own: a run that does not know yet that it has lost its lock writes into no file of another
+        part = final.with_name(f"{final.name}.{secrets.token_hex(4)}{PART}")
         try:
             with part.open("wb") as raw:
                 writer = Writer(raw)
@@ -170,6 +182,7 @@ class Store:
                 if hasattr(os, "posix_fadvise"):  # so that it is read again from the disk
                     os.posix_fadvise(raw.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             told(f"written {final.name}")
+            ready()
             _rename(part, final, once)
             told(f"named {final.name}")
         except BaseException:
@@ -178,11 +191,12 @@ class Store:
         _fsync_folder(final.parent)
 
     @contextmanager
-    def _object(self, path: str) -> Iterator[Writer]:
+    def _object(self, path: str, ready: Ready) -> Iterator[Writer]:
         raw = self._fs.open(path, "wb", block_size=PART_BYTES)
         try:
             writer = Writer(raw)
             yield writer
+            ready()
         except BaseException:
             with suppress(Exception):  # what matters is the error that came first
                 raw.discard()
@@ -212,15 +226,16 @@ class Store:
         self._read = {name: self._read.get(name) or b"".join(self.blocks(name)) for name in names}
         return manifest.chain(self._read.items(), self.where)
 
-    def append(self, line: Line, told: Told = _silent) -> None:
-        """Add a line. Raises AtlasError where somebody else has added one of that number meanwhile."""
+    def append(self, line: Line, told: Told = _silent, ready: Ready = _always) -> None:
+        """Add a line; `ready` as for `writer`. Raises AtlasError where somebody else has added one of that number meanwhile."""
         number = f"{manifest.FOLDER}/{line.number:08}_"
         if any(name.startswith(number) for name in self.names(manifest.FOLDER) if not name.endswith(PART)):
             raise self._twice(line)
         if self.local is not None:
-            with self.writer(line.file, told, once=True) as file:
+            with self.writer(line.file, told, ready, once=True) as file:
                 file.write(line.text())
             return
+        ready()
         with self._told("written"):
             try:
                 self._fs.pipe_file(f"{self._root}/{line.file}", line.text(), mode="create")

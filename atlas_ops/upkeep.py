@@ -29,7 +29,7 @@ class Care:
     made: str | None  # the partition that was made last, when and by which application_name
     made_at: datetime | None
     made_by: str | None
-    whole_at: datetime | None  # when the function last left everything there, and who had called it
+    whole_at: datetime | None  # when everything was last found there, by the function or by 07, and who had called it
     whole_by: str | None
 
 
@@ -71,6 +71,7 @@ class Upkeep:
 
     care: Care | None = None
     elsewhere: bool = False  # pg_partman has it in its part_config
+    unreadable: tuple[str, ...] = ()  # schemas with a part_config that this role may not read: it may have it
     waiting: tuple[Waiting, ...] = ()
     analyzed_at: datetime | None = None  # the partitioned table itself
     taken: tuple[Taken, ...] = ()  # relations that have the names of partitions to be made

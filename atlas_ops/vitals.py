@@ -58,7 +58,7 @@ class Care:
     ahead: int
     ready: bool  # false while its rows are being copied
     whole_at: datetime | None = (
-        None  # when create_future_partitions() last left everything there, and who had called it
+        None  # when everything was last found there, by the function or by 07, and who had called it
     )
     whole_by: str | None = None
 

@@ -24,7 +24,8 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from atlas_ops import yamlfile
-from atlas_ops.spec import Flag, NameText, TableSpec, TableText, Text, qualified
+from atlas_ops.spec import TableSpec
+from atlas_ops.written import Flag, NameText, TableText, Text, qualified
 from atlas_ops.yamlfile import Fault, refuse, refuse_together
 
 LONGEST_SQL = 20_000

@@ -29,6 +29,7 @@ from atlas_ops.embedded import Cluster
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 PG_CRON = Path("/usr/share/postgresql/15/extension/pg_cron.control")
+PG_PARTMAN = PG_CRON.with_name("pg_partman.control")
 TEMPLATE = "template_atlas"
 EMPTY = "template0"
 _FOLDER = pytest.StashKey[Path]()
@@ -96,6 +97,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     missing = [
         *([] if (DEBIAN_15 / "postgres").exists() else ["PostgreSQL 15 (postgresql-15)"]),
         *([] if PG_CRON.exists() else ["pg_cron (postgresql-15-cron)"]),
+        *([] if PG_PARTMAN.exists() else ["pg_partman (postgresql-15-partman)"]),
     ]
     return [
         f"proof: --seed {config.getoption('--seed')}",

@@ -124,7 +124,8 @@ class Run:
                 "Nothing was done.",
                 "There is nothing to do." if not wanted.steps else "No plan was confirmed.",
             )
-        with Progress(self.stage) as progress:
+        unit = "rows" if any(step.weight for step in wanted.steps) else "steps"
+        with Progress(self.stage, unit=unit) as progress:
             self.lines += execute(self.where, wanted, self.confirm, progress)
         return views.lines_table(self.lines)
 

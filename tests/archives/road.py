@@ -91,9 +91,11 @@ class Road:
         return restoring.returning([self.archive], names, form, place, view)
 
     def restore(self, *names: str, form: Any = "dump", place: Any = "attach", view: str = "") -> tuple[Done, ...]:
-        planned = self.returning(*names, form=form, place=place, view=view)
+        return self.come_back(self.returning(*names, form=form, place=place, view=view))
+
+    def come_back(self, planned: restoring.Restoring, says: Says = silent) -> tuple[Done, ...]:
         assert [check for check in planned.checks if check.severity is Severity.STOP] == []
-        return restoring.run(planned, planned.plan.digest)
+        return restoring.run(planned, planned.plan.digest, says)
 
     def away(self) -> list[str]:
         """Detached, exported, proven and dropped."""

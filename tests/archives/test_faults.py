@@ -14,7 +14,7 @@ import pytest
 from archives.road import Road
 from archives.test_kills import MONTH, Struck, drivers
 
-from atlas_ops import execute, months, programs
+from atlas_ops import months, programs, runlock
 from atlas_ops.errors import AtlasError
 from atlas_ops.store import Store
 
@@ -244,7 +244,7 @@ def test_two_runs_at_once_the_second_is_told_who_holds_the_lock(diary: Road, sta
         getattr(diary, before)()
     act = {"restore": lambda: diary.restore(MONTH)}.get(station) or getattr(diary, station)
     with psycopg.connect(diary.db.conninfo, autocommit=True, application_name="the other one") as other:
-        other.execute("SELECT pg_advisory_lock(%s, %s)", execute.RUN_LOCK)
+        other.execute("SELECT pg_advisory_lock(%s, %s)", runlock.RUN_LOCK)
         with pytest.raises(AtlasError, match="Another run is changing this database") as stop:
             act()
         assert "the other one" in stop.value.why

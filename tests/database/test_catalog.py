@@ -235,6 +235,7 @@ def test_the_reads_that_no_snapshot_makes(migrated: Any) -> None:
     with database.connect(migrated.where) as conn:
         assert catalog.server(conn).database == migrated.value("SELECT current_database()")
         assert conn.execute(sqlfile.text("catalog", "lock_holders"), {"class": 1, "object": 2}).fetchall() == []
+        assert conn.execute(sqlfile.text("catalog", "lock_is_mine"), {"class": 1, "object": 2}).fetchone() == (False,)
 
 
 def test_the_snapshot_of_a_migrated_table(migrated: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -12,6 +12,7 @@ from shapes.others import KEYS, SETS, Others
 
 from atlas_ops import adopt, archive, database, inspection, maintain, moving
 from atlas_ops import care as reads
+from atlas_ops.bounds import Every, period_of
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import Snapshot
 from atlas_ops.plan import confirmed
@@ -179,6 +180,46 @@ def test_functions_of_an_older_version_are_renewed_first(note: Any, ops: Any) ->
     assert plan.steps[0].name.startswith("install ") and plan.additive
     ops.carry_out(note, plan)
     assert "note_2024_03" in ops.bounds(note)
+
+
+def test_a_schedule_that_runs_the_notebook_leaves_behind_when_all_was_there(empty: Any, ops: Any) -> None:
+    """As one that calls the function does: with what it makes, and twice a day where nothing was to be made."""
+    today = datetime.now(UTC).date()
+    this = period_of(Every.month, today)
+    now, spec = replace(ops, as_of=today), ops.spec(until=None, **{"from": this.lower.date().isoformat()})
+    ops.run(empty, "CREATE TABLE note (id bigint PRIMARY KEY, at timestamptz NOT NULL)")
+    now.migrate(empty, spec)
+    following = f"note_{this.next().suffix}"
+    ops.run(empty, f"DROP TABLE IF EXISTS partitions.{following}")
+
+    def names(as_of: date = today) -> list[str]:
+        return [step.name for step in maintain.plan_ahead(*read(empty, now, spec), as_of).steps]
+
+    def noted() -> Any:
+        care = read(empty, now, spec)[2].care
+        assert care is not None
+        return care.whole_at, care.whole_by
+
+    note = "note that every partition of note is there"
+    assert names() == [f"make partitions.{following}", note]
+    assert noted()[0] is None
+    plan = maintain.plan_ahead(*read(empty, now, spec), today)
+    assert plan.additive
+    ops.carry_out(empty, plan)
+    assert noted()[0] is not None and noted()[1] and names() == []
+    old = "UPDATE atlas_ops.partitioned_table SET whole_at = now() - interval '13 hours', whole_by = 'another'"
+    ops.run(empty, old)
+    before = noted()
+    assert names() == [note] and note not in names(today - timedelta(days=1)), "a day of the past says nothing of today"
+    plan = maintain.plan_ahead(*read(empty, now, spec), today)
+    ops.run(empty, f"DROP TABLE partitions.{following}")
+    ops.carry_out(empty, plan)
+    assert noted() == before, "it has gone since the plan was read"
+    ops.run(empty, f"CREATE VIEW partitions.{following} AS SELECT 1 AS one")
+    assert names() == [], "what cannot be made is not there"
+    ops.run(empty, f"DROP VIEW partitions.{following}")
+    ops.carry_out(empty, maintain.plan_ahead(*read(empty, now, spec), today))
+    assert noted()[0] > before[0] and noted()[1] != "another"
 
 
 # ANALYZE

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from database.clients import MOMENT, Clients, read_for_five_seconds
 from psycopg import sql
 
 from atlas_ops import adopt, archive, database, maintain, moving, plan
@@ -216,6 +217,30 @@ def test_the_application_writes_all_the_while_and_no_reader_misses_a_row(note: A
         )
         == 0
     )
+
+
+def test_nobody_waits_longer_than_lock_timeout_and_a_moment(note: Any, ops: Any) -> None:
+    """500 writes a second, into the months that move too, and a reader of five seconds; as many rows a transaction as by default."""
+    many = "SELECT 1 + n % 9, '2024-04-01'::timestamptz + n * interval '3 minutes', 'many' FROM generate_series(1, 15000) n"
+    ops.run(note, f"INSERT INTO note_partitioned (author, at, body) {many}")
+    before = ops.value(note, "SELECT count(*) FROM note_partitioned WHERE body = 'many'")
+    also = "INSERT INTO {table} (at, author, body) VALUES ('2024-04-05', 1 + {n} % 9, 'x')"
+    with Clients(note.conninfo, "note_partitioned", also) as clients, clients.watched() as seen:
+        reader = threading.Thread(target=read_for_five_seconds, args=(note.conninfo, "note_partitioned"))
+        reader.start()
+        time.sleep(0.3)
+        lines = move(note, ops, ops.spec(), 2_000)
+        reader.join()
+    assert max(line.attempts for line in lines) > 4, "some thousand rows a transaction"
+    assert ops.value(note, "SELECT count(*) FROM note_partitioned WHERE body = 'many'") == before
+    assert not [
+        place
+        for place in ops.value(note, PLACES)
+        if place.startswith("partitions.note_default") and int(place.split()[1]) > 3
+    ]
+    assert clients.errors == [] and seen.done > 100 * seen.seconds, seen
+    lock_timeout = ops.spec().lock_timeout_ms / 1000
+    assert seen.stalled <= lock_timeout + MOMENT + seen.machine, seen
 
 
 class Killer(threading.Thread):

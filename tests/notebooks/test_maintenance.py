@@ -64,7 +64,7 @@ def test_crons_own_line_keeps_a_table_ahead_and_says_when_it_cannot(home, atlas)
     assert (done.returncode, done.stdout) == (0, ""), "cron sends no mail for a run that is well"
     [first] = results(home)
     assert first["verdict"] == "ok" and first["figures"]["missing"] == 0
-    assert [step["step"] for step in first["steps"]][-1].startswith(("make partitions.messages_2027_01", "analyze"))
+    assert "make partitions.messages_2027_01" in [step["step"] for step in first["steps"]]
     with atlas.connect() as connection:
         assert connection.execute("SELECT to_regclass('partitions.messages_2027_01') IS NOT NULL").fetchone() == (True,)
         connection.execute("INSERT INTO messages_partitioned (role, content, created_at) VALUES ('user', 'x', '2027-02-03')")

@@ -37,7 +37,7 @@ def _room(modules: str, *imports: str, pure: bool = True) -> Room:
 ROOMS = {
     "words": _room("errors model"),
     "calendar": _room("bounds", "words"),
-    "parameters": _room("spec thresholds workload yamlfile", "words", "calendar", "parameters"),
+    "parameters": _room("spec thresholds workload written yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
         "archive explain advice comparison queryplan timing predicate rewrites idtime index_advice maintain adopt moving scheduling upkeep "
@@ -49,7 +49,7 @@ ROOMS = {
     ),
     "reading and writing": _room(
         "database catalog care health_catalog compare sample measure bindings alternatives "
-        "throttle exchange execute rehearsal record shelf delivery plan_pages progress magic demo embedded tracked "
+        "throttle exchange runlock execute rehearsal record shelf delivery plan_pages progress magic demo embedded tracked "
         "store programs export feeds months restoring inplace archive_timing",
         *("words", "calendar", "parameters", "decisions", "reading and writing"),
         pure=False,

@@ -167,6 +167,7 @@ def test_the_plan_ahead_is_one_step_a_month_and_tells_its_locks() -> None:
     assert [step.name for step in plan.steps] == [
         "make partitions.messages_2027_03",
         "make partitions.messages_2027_04",
+        "note that every partition of messages is there",
     ]
     step = plan.steps[0]
     assert step.statements == (

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from atlas_ops import spec
 from atlas_ops.bounds import Every, period_of
 from atlas_ops.errors import AtlasError
-from atlas_ops.spec import KeyFrom, TableSpec, find_specs, load, tables_from
+from atlas_ops.spec import TableSpec, find_specs, load, tables_from
+from atlas_ops.written import KeyFrom
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "parameters").glob("*.yml"))
@@ -177,6 +178,39 @@ tables:
     assert (table.lock_timeout_ms, table.statement_timeout_ms) == (2_000, 5_400_000)
 
 
+@pytest.mark.parametrize(
+    ("written", "first", "after"),
+    [
+        ("2024", "2024-01-01", "2025-01-01"),
+        ("2024-02", "2024-02-01", "2024-03-01"),
+        ("2024-12", "2024-12-01", "2025-01-01"),
+        ("2024-02-29", "2024-02-29", "2024-03-01"),
+    ],
+)
+def test_what_is_held_is_a_year_a_month_or_a_day(file: Path, written: str, first: str, after: str) -> None:
+    """YAML makes a number of the first and a date of the last."""
+    file.write_text(GOOD + f"    hold: [{written}]\n")
+    [table] = load(file).tables
+    assert table.hold == (written,)
+    assert [str(edge.date()) for edge in spec.stretch(*table.hold)] == [first, after]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("archive", "{folder}/archive"),
+        ("../archive", "{folder}/../archive"),
+        ("/srv/atlas_archive", "/srv/atlas_archive"),
+        ("file:///srv/atlas_archive", "file:///srv/atlas_archive"),
+        ("s3://bucket/production", "s3://bucket/production"),
+    ],
+)
+def test_where_an_archive_lies_is_told_from_the_file_that_names_it(file: Path, written: str, read: str) -> None:
+    file.write_text(GOOD + f"    archive_to: {written}\n    hold: all\n    prove_on: atlas_scratch\n")
+    [table] = load(file).tables
+    assert (table.archive_to, table.hold, table.prove_on) == (read.format(folder=file.parent), "all", "atlas_scratch")
+
+
 def test_two_tables_may_share_keys_by_an_anchor(file: Path) -> None:
     file.write_text("""\
 database: demo
@@ -282,6 +316,25 @@ KEYS = "    "
          "63 bytes"),
         ("every: postgresql://u:hunter2@h/db", "every is a connection string (not shown).", "one of day",
          "month"),
+        ("hold: yes please", 'hold is "yes please".', "all, or a list of years, months or days", "Write hold:"),
+        ("hold: 2024", "hold is 2024.", "all, or a list of years, months or days", "Write hold:"),
+        ("hold: null", "hold is empty (null).", "all, or a list of years, months or days", "Write hold:"),
+        ("hold: [all]", "hold is a list.", '"all" is no year, month or day', "[2024-01, 2024-03-15]"),
+        ("hold: [2024-13]", "hold is a list.", '"2024-13" is no year, month or day', "[2024-01, 2024-03-15]"),
+        ("hold: [2024-02-30]", "hold is a list.", '"2024-02-30" is no year, month or day', "[2024-01, 2024-03-15]"),
+        ("hold: [2024-01, March]", "hold is a list.", '"March" is no year, month or day', "[2024-01, 2024-03-15]"),
+        ("hold: [20240131]", "hold is a list.", '"20240131" is no year, month or day', "[2024-01, 2024-03-15]"),
+        ("hold: [[2024-01]]", "hold is a list.", "a list is no year, month or day", "Write hold:"),
+        ('archive_to: ""', 'archive_to is "".', "a folder", "Write archive_to:"),
+        ("archive_to: 3", "archive_to is 3.", "a folder", "in quotes"),
+        ("archive_to: gs://bucket/x", "archive_to is", "in a folder or in s3", "s3://bucket/prefix"),
+        ("archive_to: s3://", "archive_to is", "no place at all", "Write s3://bucket/prefix"),
+        ("archive_to: file://srv/archive", "archive_to is", "three slashes", "file:///path"),
+        ("archive_to: s3://AKIAEXAMPLE:hunter2@bucket/x", "archive_to is", "more than a place", "~/.aws"),
+        ("archive_to: 's3://bucket/x?X-Amz-Signature=hunter2'", "archive_to is", "more than a place", "~/.aws"),
+        ("prove_on: host=scratch password=hunter2", "prove_on is", "no libpq service name", "pg_service.conf"),
+        ("prove_on: postgresql://u:hunter2@h/db", "prove_on is", "no libpq service name", "pg_service.conf"),
+        ("prove_on: 5432", "prove_on is 5432.", "a libpq service", "in quotes"),
     ],
 )  # fmt: skip
 def test_a_bad_key_of_a_table(file: Path, line: str, what: str, why: str, next: str) -> None:

@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS atlas_ops.partitioned_table (
     made text,  -- the partition made last, when, and by whom (application_name, or the kind of process)
     made_at timestamptz,
     made_by text,
-    whole_at timestamptz,  -- when create_future_partitions() last left everything there that ahead asks for, and who called it
+    whole_at timestamptz,  -- when everything that ahead asks for was last found there, by create_future_partitions() or 07, and who called
     whole_by text,
     PRIMARY KEY (schema_name, table_name)
 );
