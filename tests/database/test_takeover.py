@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from atlas_ops import cutover, takeover, verify
+from atlas_ops import advice, cutover, measure, takeover, verify, workload
 from atlas_ops.errors import AtlasError
 from atlas_ops.report import Severity, Verdict
 from atlas_ops.spec import TableSpec
@@ -32,6 +33,7 @@ WRITES = (
     "TRUNCATE {}",
     "TRUNCATE {} CASCADE",
 )
+ATLAS = Path(__file__).parents[2] / "parameters" / "workloads" / "atlas.yml"
 SIDE_BY_SIDE = {"copy": "by_partition", "cut_over": "side_by_side"}
 
 
@@ -96,6 +98,32 @@ def test_the_owner_and_what_acts_as_the_owner_write_it(copied: Any, ops: Any) ->
     parts = ops.parts(copied, spec)
     ops.carry_out(copied, verify.plan_repair(spec, found, parts, [part.label for part in parts]))
     assert ops.prove(copied, spec) == 60
+
+
+def test_05_asks_all_that_the_application_asks_of_it_while_it_is_closed(migrated: Any) -> None:
+    """Its writes too, by whoever logs in for it, in transactions that are rolled back; and it stays closed."""
+    queries = workload.load(ATLAS).queries
+    claims = "json_build_object('role', 'authenticated', 'sub', %(user)s)"
+    as_user = [
+        replace(query, name=f"{query.name}_as_user", role="authenticated", claims=claims)
+        for query in queries
+        if query.writes
+    ]
+    digest = "SELECT sum(hash_record_extended(t, 0)::numeric) FROM messages_partitioned AS t"
+    before = migrated.value(digest)
+    results = [
+        result
+        for spec in migrated.specs
+        for result in measure.workload(migrated.where, spec, [*queries, *as_user], pairs=1)
+    ]
+    assert [advice.why(result) for result in results if result.verdict == "failed"] == []
+    assert [result.name for result in results if not result.same_rows] == []
+    assert len(results) == 16 + 4 and len(as_user) == 4
+    wrote = [result.partitioned.figures for result in results if result.query.writes]
+    assert all(figures and figures.wal_bytes > 0 for figures in wrote)
+    assert migrated.value(digest) == before
+    delete = "DELETE FROM messages_partitioned"
+    assert tried(migrated.database, delete, "SET LOCAL atlas_ops.writes = 'allowed'") == "55000"
 
 
 def test_06_opens_it_once_both_are_proven_equal_and_10_closes_it(
