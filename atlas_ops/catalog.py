@@ -217,17 +217,18 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
             target=spec.partitioned_at[0],
             roles=list(roles),
         )
+        partitions = rows(
+            connection,
+            "partitions",
+            Partition,
+            oid=divided.table.oid if divided else 0,
+            mark=migration.mark_prefix(spec),
+        )
         return Snapshot(
             server=server(connection),
             original=original,
             partitioned=partitioned,
-            partitions=rows(
-                connection,
-                "partitions",
-                Partition,
-                oid=divided.table.oid if divided else 0,
-                mark=migration.mark_prefix(spec),
-            ),
+            partitions=partitions,
             partition_schema=room,
             taken=rows(
                 connection,
@@ -253,10 +254,27 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
             registered=(care := _care(connection, spec)) is not None,
             online=online_copy(connection, spec),
             ready=bool(care),
+            aside=_refer_aside(connection, spec, original, partitions),
             cared_for=bool(care)
             or (divided is not None and bool(_ready(connection, divided.table.schema, divided.table.name))),
             keeps_keys=divided is not None and _keeps_keys(connection, divided.table.oid),
         )
+
+
+def _refer_aside(
+    connection: psycopg.Connection, spec: TableSpec, original: Relation | None, partitions: Sequence[Partition]
+) -> dict[str, int]:
+    """Rows that refer to a row that is set aside, where a foreign key would not see them; none before such rows are copied."""
+    there = any((one.schema, one.name) == (spec.partition_schema, spec.null_keys_name) for one in partitions)
+    if original is None or spec.null_keys != "set_aside" or not there:
+        return {}
+    queries = incoming.of_aside(spec, original)
+    return {label: int(_one(connection, query)) for label, query in queries.items()}
+
+
+def _one(connection: psycopg.Connection, query: str) -> Any:
+    row = connection.execute(query).fetchone()
+    return row[0] if row else None
 
 
 def placed(connection: psycopg.Connection, spec: TableSpec) -> TableSpec:

@@ -114,7 +114,8 @@ def checks(spec: TableSpec, reference: Reference) -> Iterator[Check]:
         "SELECT * and whoever is subscribed to the table see one column more: a prepared SELECT * fails once (0A000), a subscriber without the "
         f"column stops. The application goes on writing ({', '.join(reference.columns)}) alone: a trigger looks the key up, in every "
         f"partition. Filling the column writes each of the about {max(reference.estimated_rows, 0):,} rows once ({reference.bytes / 1e6:,.1f} MB, "
-        "and as much WAL at least), a part a step. A refused DELETE names a constraint of the partition's.",
+        "and as much WAL at least), a part a step. A refused DELETE names a constraint of the partition's. "
+        f"Whoever may read a row of {table} reads in {added} the {spec.partition_key} of the row it refers to, even of one that row security hides.",
         "Add the column on the subscriber's side first.",
     )  # fmt: skip
     triggers = [one for one in reference.update_triggers if not one.startswith((keys.LAST, "atlas_ops_"))]
@@ -133,9 +134,54 @@ def checks(spec: TableSpec, reference: Reference) -> Iterator[Check]:
         )  # fmt: skip
     if spec.null_keys == "set_aside":
         yield Check(
-            Severity.NOTE, spec.name, "composite", f"{added} stays NULL where the row referred to has no {spec.partition_key}.",
-            "Such a row is set aside at the cut-over. What refers to it stays, and is not checked (MATCH SIMPLE), nor deleted with it.",
+            Severity.NOTE, spec.name, "composite", f"No row of {table} may refer to a row without {spec.partition_key} at the cut-over.",
+            "Such a row is set aside then, out of the foreign key's sight: the cut-over is refused where anything refers to one.",
         )  # fmt: skip
+
+
+def of_aside(spec: TableSpec, reference: Reference) -> str:
+    """A query for the number of rows that refer to a row that is set aside."""
+    count = sql.SQL("SELECT count(*) FROM {} AS a JOIN {} AS r ON {}")
+    return text(count.format(online.set_aside(spec), keys.referring(reference), _aside_joined(reference)))
+
+
+def refers_aside(spec: TableSpec, reference: Reference, rows: int) -> Check:
+    """What stops the cut-over: `rows` of them do."""
+    return Check(
+        Severity.STOP, spec.name, "incoming foreign key", f"{rows:,} rows of {reference.table} refer to rows without {spec.partition_key}.",
+        f"Those are set aside at the cut-over, and {reference.constraint}, with {spec.partition_key} as a further column, would neither check what "
+        f"refers to them nor act on it: when one is deleted (with what it refers to itself), ON DELETE {ACTIONS[reference.on_delete]} would not "
+        "happen, and the way back would find rows that refer to nothing.",
+        _aside_cure(spec),
+        of_aside(spec, reference) + ";",
+    )  # fmt: skip
+
+
+def none_aside(spec: TableSpec, reference: Reference) -> str:
+    """A statement that fails where a row refers to one that is set aside: the last word, under the locks of the cut-over."""
+    return text(
+        sqlfile.template(
+            "none_refers_aside",
+            aside=online.set_aside(spec),
+            table=keys.referring(reference),
+            same=_aside_joined(reference),
+            said=sql.Literal(
+                f"rows of {reference.table} refer to rows without {spec.partition_key}, which are set aside"
+            ),
+            cure=sql.Literal(_aside_cure(spec)),
+        )
+    )
+
+
+def _aside_joined(reference: Reference) -> sql.Composed:
+    return keys.equal("r", reference.columns, "a", reference.referenced_columns)
+
+
+def _aside_cure(spec: TableSpec) -> str:
+    return (
+        f"incoming_foreign_keys: registry serves it. Or give those rows a key in {keys.said(spec)}, and drain (02, or atlas-ops drain). "
+        "Or begin again (10 Roll back, abandon) with null_keys: {value: <expression>}."
+    )
 
 
 def prepare(spec: TableSpec, original: Relation, reference: Reference, parts: Sequence[Part]) -> Iterator[Step]:
@@ -176,6 +222,7 @@ def make(spec: TableSpec, original: Relation, reference: Reference) -> list[str]
         new=keys.of("NEW", reference.columns),
         old=keys.of("OLD", reference.columns),
         added=keys.of("NEW", [added]),
+        was=keys.of("OLD", [added]),
         value=keys.value(spec),
         table=keys.table(spec),
         primary=names(reference.referenced_columns),
@@ -184,7 +231,7 @@ def make(spec: TableSpec, original: Relation, reference: Reference) -> list[str]
     )
     add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}")
     calls, fills = _function(spec, reference, "pair"), fit(keys.LAST + added)
-    events = sql.SQL("BEFORE INSERT OR UPDATE OF {}").format(names(reference.columns))
+    events = sql.SQL("BEFORE INSERT OR UPDATE OF {}").format(names((*reference.columns, added)))
     return [
         text(add.format(at, name(added), raw(keys.key_column(spec, original).type))),
         text(

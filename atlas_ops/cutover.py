@@ -14,7 +14,7 @@ from datetime import date
 
 from psycopg import sql
 
-from atlas_ops import definition, incoming, online, repoint, sqlfile
+from atlas_ops import definition, incoming, online, repoint, sqlfile, takeover
 from atlas_ops.definition import name, plainly, raw, text
 from atlas_ops.errors import AtlasError
 from atlas_ops.migration import drain_step
@@ -42,10 +42,15 @@ LONG_LOG = 100_000  # keys: a drain of seconds, which belongs before the exchang
 def checks(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
     """What stops an exchange, in either direction; red lines name their cure."""
     state = snapshot.online
+    if takeover.serves(spec, snapshot):
+        yield from takeover.checks(spec, snapshot)
+        yield from _columns(spec, snapshot)
+        return
     if state is None:
         yield _stop(
             spec, "copy", f"{spec.table} has no copy that is kept in step.", "Only a copy that follows every write can take its place.",
-            "02 Apply migration with copy: online.",
+            "02 Apply migration with copy: online." if not snapshot.registered else
+            '10 Roll back with how = "abandon" removes the copy there is; then 02 Apply migration with copy: online.',
         )  # fmt: skip
         return
     if snapshot.original is None or snapshot.partitioned is None:
@@ -66,16 +71,7 @@ def checks(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
             spec, "in step", "Not every row is copied yet.", "The copy of some partitions was interrupted.",
             "02 Apply migration finishes it.",
         )  # fmt: skip
-    sides = [
-        {column.name: column.type for column in side.columns} for side in (snapshot.original, snapshot.partitioned)
-    ]
-    if sides[0] != sides[1]:
-        differ = sorted(name for name in sides[0].keys() | sides[1].keys() if sides[0].get(name) != sides[1].get(name))
-        yield _stop(
-            spec, "columns", f"Both tables do not have the same columns: {', '.join(differ)}.",
-            "One of them was altered since the copy was made; what is in that column would be lost.",
-            "Alter the other one in the same way, then log its rows again (03 Verify counts); or abandon the copy and begin again.",
-        )  # fmt: skip
+    yield from _columns(spec, snapshot)
     if state.log_rows > LONG_LOG:
         yield Check(
             Severity.WARN, spec.name, "key log", f"{state.log_rows:,} keys wait in the key log.",
@@ -85,7 +81,7 @@ def checks(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
     leaving, coming = (snapshot.original, snapshot.partitioned)[:: -1 if turned(snapshot) else 1]
     if renames:
         yield from repoint.checks(spec, leaving, coming)
-        yield from incoming.checks(spec, snapshot.original, snapshot.server.version, snapshot.taken)
+        yield from incoming.checks(spec, snapshot.original, snapshot.server.version, snapshot.taken, snapshot.aside)
     else:
         for reference in snapshot.original.references:
             yield _stop(
@@ -98,6 +94,21 @@ def checks(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
         yield _stop(
             spec, "names", f"{plainly(spec.partition_schema, spec.retired_name)} is taken.", "The original gets this name at the cut-over.",
             "Rename or drop that relation once you know what it is.",
+        )  # fmt: skip
+
+
+def _columns(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
+    if snapshot.original is None or snapshot.partitioned is None:
+        return
+    sides = [
+        {column.name: column.type for column in side.columns} for side in (snapshot.original, snapshot.partitioned)
+    ]
+    if sides[0] != sides[1]:
+        differ = sorted(name for name in sides[0].keys() | sides[1].keys() if sides[0].get(name) != sides[1].get(name))
+        yield _stop(
+            spec, "columns", f"Both tables do not have the same columns: {', '.join(differ)}.",
+            "One of them was altered since the copy was made; what is in that column would be lost.",
+            "Alter the other one in the same way, then log its rows again (03 Verify counts); or abandon the copy and begin again.",
         )  # fmt: skip
 
 
@@ -124,7 +135,12 @@ def retired_for_good(snapshot: Snapshot) -> bool:
 
 
 def plan_cut_over(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
-    """The exchange, and what is checked after it; only what is missing. `checks` must have passed: this decides how, not whether."""
+    """The exchange, and what is checked after it; only what is missing. `checks` must have passed: this decides how, not whether.
+
+    A copy that follows nothing is opened to the application instead.
+    """
+    if takeover.serves(spec, snapshot):
+        return plan_for(CUT_OVER, spec, snapshot.server, takeover.open_steps(spec, snapshot))
     state, original, partitioned = _found(spec, snapshot)
     steps: list[Step] = []
     last: tuple[Step, ...] = ()
@@ -151,7 +167,12 @@ def plan_cut_over(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Plan:
 
 
 def plan_roll_back(spec: TableSpec, snapshot: Snapshot) -> Plan:
-    """The exchange back with every write made since, and what is checked after it; nothing where the original is in use."""
+    """The exchange back with every write made since, and what is checked after it; nothing where the original is in use.
+
+    A copy that follows nothing is closed to the application instead, and what was written to it stays there.
+    """
+    if takeover.serves(spec, snapshot):
+        return plan_for(ROLL_BACK, spec, snapshot.server, takeover.close_steps(spec, snapshot))
     state, original, partitioned = _found(spec, snapshot)
     steps: list[Step] = []
     renames = spec.cut_over == "swap"
@@ -192,7 +213,7 @@ def plan_switch_off(spec: TableSpec, snapshot: Snapshot) -> Plan:
 def plan_abandon(spec: TableSpec, snapshot: Snapshot) -> Plan:
     """Everything that the migration made goes, and the catalogs are as they were before. Refused once the application uses the copy."""
     state = snapshot.online
-    if turned(snapshot):
+    if turned(snapshot) or takeover.opened(spec, snapshot):
         raise AtlasError(
             what=f"{spec.table} cannot be abandoned: the application writes to the partitioned table.",
             why="Dropping it would lose rows.",

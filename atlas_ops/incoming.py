@@ -16,7 +16,7 @@ registry) or ON UPDATE CASCADE does (composite). After a roll back the drain goe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
 from enum import StrEnum
@@ -83,19 +83,42 @@ def drained_too(spec: TableSpec, snapshot: Snapshot) -> list[str]:
     return in_drain(spec, snapshot.original, online.batch_table(spec))
 
 
+def of_aside(spec: TableSpec, original: Relation) -> dict[str, str]:
+    """Queries that each count the rows of a referring table that would lose their foreign key at the cut-over: 0, or it is refused.
+
+    They ask the table of the rows that are set aside, which must be there.
+    """
+    if spec.null_keys != "set_aside":
+        return {}
+    ours = [reference for reference in _by(Way.COMPOSITE, spec, original) if not reference.way and reference.may_own]
+    return {_label(reference): composite.of_aside(spec, reference) for reference in ours}
+
+
+def _label(reference: Reference) -> str:
+    return f"{reference.table} {reference.constraint}"
+
+
 # -- what is said
 
 
-def checks(spec: TableSpec, original: Relation, version: int, taken: Iterable[Taken] = ()) -> tuple[Check, ...]:
+def checks(
+    spec: TableSpec,
+    original: Relation,
+    version: int,
+    taken: Iterable[Taken] = (),
+    aside: Mapping[str, int] | None = None,
+) -> tuple[Check, ...]:
     """Every finding on the incoming foreign keys; red ones stop the cut-over.
 
-    `version`: server_version_num. `taken`: what `catalog.snapshot` finds of `names_needed`.
+    `version`: server_version_num. `taken`: what `catalog.snapshot` finds of `names_needed`. `aside`: what it counts for `of_aside`.
     """
     found = [check for reference in original.references for check in _reference(spec, original, reference, version)]
     if _by(Way.REGISTRY, spec, original):
         found += registry.checks(spec, original)
     for reference in _by(Way.COMPOSITE, spec, original):
         found += composite.checks(spec, reference)
+        if rows := (aside or {}).get(_label(reference)):
+            found.append(composite.refers_aside(spec, reference, rows))
     ours = [one for one in taken if one.schema == spec.partition_schema and one.name in names_needed(spec)]
     found += [_taken(spec, one) for one in ours if one.comment != keys.mark(spec)]
     return tuple(found)
@@ -202,6 +225,10 @@ def _by_hand(spec: TableSpec, original: Relation, reference: Reference, version:
     ]
     for way in (Way.REGISTRY, Way.COMPOSITE):
         lines.append(f"-- {way}")
+        if way is Way.COMPOSITE and spec.null_keys == "set_aside":
+            lines.append(
+                "--   only where nothing refers to a row that is set aside: it would refer to nothing, and no foreign key would tell"
+            )
         obstacles = list(_obstacles(spec, original, reference, way, version))
         lines += [f"--   is not possible. {why}" for why, _, _ in obstacles]
         if not obstacles:
@@ -286,6 +313,8 @@ def at_cut_over(spec: TableSpec, original: Relation) -> list[str]:
     if _by(Way.REGISTRY, spec, original):
         statements.append(keys.switch("ENABLE ALWAYS", keys.table(spec), *registry.TRIGGERS))
         statements += registry.set_aside_trigger(spec) if spec.null_keys == "set_aside" else ()
+    if spec.null_keys == "set_aside":
+        statements += [composite.none_aside(spec, reference) for reference in _by(Way.COMPOSITE, spec, original)]
     for reference in _re_pointed(spec, original):
         statements += _re_point(spec, reference, way_of(spec, reference))
     if referring := _by(Way.COMPOSITE, spec, original):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from atlas_ops import definition, repoint
+from atlas_ops import definition, repoint, takeover
 from atlas_ops.definition import name, plainly, text
 from atlas_ops.model import Fact, Relation
 from atlas_ops.report import Check, Severity
@@ -20,6 +20,10 @@ from atlas_ops.spec import TableSpec
 
 OWN_TRIGGER = re.compile(r"(000_|zzz_)?atlas_ops_")
 CHECK = "ledger"
+OWN_REASONS = {
+    takeover.CLOSED: "Ours: the application may read the copy, and write it once 06 has opened it.",
+    takeover.REFERRED: "Ours: TRUNCATE is refused as on the original, to which the foreign keys of other tables go on referring.",
+}
 
 
 class Place(StrEnum):
@@ -192,6 +196,8 @@ def _wanted_index(ledgers: Ledgers, key: Key, before: str | None, after: str | N
 
 
 def _ours(ledgers: Ledgers, key: Key, before: str | None, after: str | None) -> str | None:
+    if key[0] == "trigger" and key[1] in OWN_REASONS:
+        return OWN_REASONS[key[1]]
     if key[0] == "trigger" and OWN_TRIGGER.match(key[1]):
         return "Ours: it keeps the two tables in step, and goes with the table that is dropped at last."
     return None

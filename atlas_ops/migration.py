@@ -18,7 +18,7 @@ from itertools import pairwise
 
 from psycopg import sql
 
-from atlas_ops import bounds, definition, online, sqlfile
+from atlas_ops import bounds, definition, online, sqlfile, takeover
 from atlas_ops.bounds import Period
 from atlas_ops.definition import IndexPlan, indexed_by, name, plainly, text
 from atlas_ops.model import Installed, Partition, Relation, Snapshot
@@ -333,7 +333,7 @@ class _Builder:
         """Month by month, in several transactions; resumable."""
         fresh = self.snapshot.partitioned is None
         if fresh:
-            yield self._build([*self._foreign_keys(), *self._triggers()])
+            yield self._build([*self._foreign_keys(), *self._triggers(), *self._closed()])
         for part in self.parts:
             yield from self._fill(part)
         waiting = [part for part in self.parts if part.attachable and not self._attached(part)]
@@ -362,6 +362,7 @@ class _Builder:
             self._insert_all(),
             *self._foreign_keys_on_target(),
             *self._triggers_on_target(),
+            *takeover.as_referred(self.spec.partitioned_at, self.original),
             *self._finish(),
             f"ANALYZE {self.target}",
         ]
@@ -650,6 +651,11 @@ class _Builder:
 
     def _triggers_on_target(self) -> list[str]:
         return definition.triggers(self.spec.partitioned_schema, self.spec.partitioned_name, self.original)
+
+    def _closed(self) -> list[str]:
+        """Nobody follows what the application would write here: it may only read until 06 opens the copy."""
+        at = (self.spec.partition_schema, self.spec.name)
+        return [*takeover.closed(at), *takeover.as_referred(at, self.original)]
 
     def _referenced(self) -> str:
         return ", ".join(

@@ -60,6 +60,7 @@ class Table:
     toast_bytes: int
     partition_key: str | None  # pg_get_partkeydef
     has_children: bool
+    closed: bool = False  # a guard of ours lets nobody but its owner write it
 
     @property
     def bytes(self) -> int:
@@ -539,5 +540,6 @@ class Snapshot:
     registered: bool = False  # the partitioned table is one of ours, whole or half done
     online: OnlineCopy | None = None  # its copy is, or was, kept in step
     ready: bool = False  # its rows are all copied: create_future_partitions() takes care of it
+    aside: Mapping[str, int] = field(default_factory=dict)  # rows that refer to rows set aside: `incoming.of_aside`
     cared_for: bool = False  # whoever made the set, create_future_partitions() takes care of it
     keeps_keys: bool = False  # a registry of its keys stands in for it: foreign keys of other tables refer to that

@@ -563,8 +563,14 @@ def _following(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
             yield _check(
                 Severity.WARN, spec, "writes", "copy: by_partition does not follow what the application writes meanwhile.",
                 "And a row that was deleted from the original, but not yet from the copy, can refuse a DELETE of what it refers to.",
-                "Stop the writers while it runs, or use copy: online.",
+                "Stop the writers while it runs and until the application has moved, or use copy: online.",
             )  # fmt: skip
+            if spec.cut_over == "swap":
+                yield _check(
+                    Severity.WARN, spec, "cut over", "06 exchanges no names where the copy follows nothing.",
+                    "The application's roles may only read the copy until 06 opens it, and that takes another cut_over.",
+                    "cut_over: side_by_side, and the application moves to the new name itself; or copy: online.",
+                )  # fmt: skip
         return
     if snapshot.online is not None and not snapshot.online.captured and migration.copied(snapshot):
         yield _check(
@@ -573,7 +579,7 @@ def _following(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
             'Remove the copy (10 Roll back with how = "abandon"), then begin again.',
         )  # fmt: skip
     if spec.cut_over == "swap" and snapshot.original is not None:
-        said = incoming.checks(spec, snapshot.original, snapshot.server.version, snapshot.taken)
+        said = incoming.checks(spec, snapshot.original, snapshot.server.version, snapshot.taken, snapshot.aside)
         bound = [
             check
             for check in repoint.checks(spec, snapshot.original)

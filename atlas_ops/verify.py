@@ -18,7 +18,7 @@ from typing import Protocol
 
 from psycopg import sql
 
-from atlas_ops import incoming, online, sqlfile
+from atlas_ops import incoming, online, sqlfile, takeover
 from atlas_ops.definition import insertable, name, names, plainly, raw, switch_triggers, text
 from atlas_ops.migration import Kind, Part, drain_step
 from atlas_ops.model import Column, Relation, Snapshot
@@ -343,10 +343,14 @@ def headline(proofs: Sequence[PartProof]) -> str:
 def plan_repair(spec: TableSpec, snapshot: Snapshot, parts: Sequence[Part], wrong: Iterable[str]) -> Plan:
     """Make the parts named in `wrong` like the original again, one transaction a part.
 
-    The original is the authority. Triggers of the partitioned table are off inside the transaction: the rows are not news.
+    The original is the authority: nothing is repaired in a copy that follows nothing and that the application may have moved to. Triggers of
+    the partitioned table are off inside the transaction: the rows are not news.
     """
     assert snapshot.original is not None
     labels = set(wrong)
+    if takeover.opened(spec, snapshot):
+        said = f"{plainly(*spec.partitioned_at)} is open to the application: what it wrote there would go, so nothing is repaired."
+        return plan_for(STAGE, spec, snapshot.server, (), said)
     if snapshot.online is not None:
         return _log_again(spec, snapshot, snapshot.original, [part for part in parts if part.label in labels])
     steps = [_repair(spec, snapshot, snapshot.original, part) for part in parts if part.label in labels and part.table]

@@ -6,6 +6,7 @@ import html
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from atlas_ops import takeover
 from atlas_ops.forecast import ArchiveForecast, Forecast
 from atlas_ops.ledger import Difference, Kept
 from atlas_ops.model import Fact, Server, Snapshot
@@ -260,7 +261,7 @@ def following_table(snapshots: Sequence[tuple[TableSpec, Snapshot]]) -> Folded:
     for spec, snapshot in snapshots:
         state = snapshot.online
         if state is None:
-            rows.append((spec.table, None, "nothing", None, None, None, None, "nothing to turn"))
+            rows.append((spec.table, None, "nothing", None, None, None, None, takeover.told(spec, snapshot)))
             continue
         written, follows = (spec.original_at, spec.partitioned_at)[:: 1 if state.authority == "original" else -1]
         told = "in step" if state.in_step and state.captured else "stopped" if not state.captured else "being copied"

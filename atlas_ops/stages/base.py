@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from atlas_ops import __version__, catalog, compare, cutover, demo, magic, migration, preflight, verify, views
+from atlas_ops import __version__, catalog, compare, cutover, demo, magic, migration, preflight, takeover, verify, views
 from atlas_ops.database import DEMO, Session, connect, identifier, session
 from atlas_ops.errors import AtlasError
 from atlas_ops.execute import execute
@@ -136,9 +136,14 @@ class Run:
     def prove(self, *, without_retired: bool = False) -> tuple[tuple[PartProof, ...], tuple[Difference, ...]]:
         """Compare both sides of every table in one snapshot; the checks of the run are what came out.
 
-        `without_retired`: leave out tables whose original was dropped after the cut-over; otherwise AtlasError is raised for one.
+        `without_retired`: leave out tables whose original was dropped after the cut-over (otherwise AtlasError is raised for one), or whose copy
+        the application may write to by now, while nothing follows.
         """
-        tables = [each for each in self.migrated() if not (without_retired and cutover.retired_for_good(each[1]))]
+        tables = [
+            (spec, snapshot, original, parts)
+            for spec, snapshot, original, parts in self.migrated()
+            if not (without_retired and (cutover.retired_for_good(snapshot) or takeover.opened(spec, snapshot)))
+        ]
         for spec, snapshot, *_ in tables:
             if snapshot.original is None:
                 raise AtlasError(

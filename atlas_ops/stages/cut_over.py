@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas_ops import catalog, charts, cutover, ledger, rehearsal, scratch, views
+from atlas_ops import catalog, charts, cutover, ledger, rehearsal, scratch, takeover, views
 from atlas_ops.database import connect
 from atlas_ops.drawing import Chart
 from atlas_ops.errors import AtlasError
@@ -28,6 +28,7 @@ class CutOver(Run):
     stage = "cut_over"
     next = "watch the application; 10 Roll back brings the original back with every write made since."
     _proven = False
+    _opens = False  # a copy that follows nothing, which the application will write to
     _before: Sequence[Ledgers] = ()
     _rehearses = False  # then this run does nothing else: one run, one plan, one digest
     _rehearsed: tuple[Rehearsal, ...] = ()
@@ -44,16 +45,23 @@ class CutOver(Run):
 
     def proof(self) -> views.Words:
         """Compare both tables in one snapshot: what differs must wait in the key log. Raises AtlasError where it does not."""
-        if all(cutover.retired_for_good(snapshot) for _, snapshot in self.snapshots()):
-            return views.Words("Nothing to prove.", "The retired tables are gone: there is nothing to compare with.")
+        snapshots = self.snapshots()
+        if all(cutover.retired_for_good(snapshot) or takeover.opened(spec, snapshot) for spec, snapshot in snapshots):
+            return views.Words(
+                "Nothing to prove.",
+                "The retired tables are gone, or the application has moved: there is nothing to compare with.",
+            )
         proofs, _ = self.prove(without_retired=True)
         self._proven = all(proof.proven for proof in proofs)
         waiting = sum(proof.waiting for proof in proofs)
         lost = sum(proof.lost or 0 for proof in proofs)
         self.figures |= {"rows": sum(proof.original.rows for proof in proofs), "waiting": waiting, "lost": lost}
         if not self._proven:
+            apart = [f"{proof.table} {proof.part}" for proof in proofs if not proof.proven and proof.lost is None]
             raise AtlasError(
-                what=f"{count(lost)} rows differ and are in no key log.",
+                what=f"{count(lost)} rows differ and are in no key log."
+                if not apart
+                else f"{count(len(apart))} parts differ: {', '.join(apart[:5])}.",
                 why="They would be lost, or stale, after the exchange.",
                 next="03 Verify counts names them and plans the repair.",
             )
@@ -146,6 +154,7 @@ class CutOver(Run):
                 red = next(check for check in self.checks if check.severity is Severity.STOP)
                 raise AtlasError(what=f"{red.table}: {red.what}", why=red.why, next=red.cure)
             left = [(spec, snapshot) for spec, snapshot in snapshots if not cutover.retired_for_good(snapshot)]
+            self._opens = any(takeover.waits(spec, snapshot) for spec, snapshot in left)
             plans = [cutover.plan_cut_over(spec, snapshot, self.as_of) for spec, snapshot in left]
             self.plan = joined(plans) if plans else Plan(self.stage, self.target, ())
         return views.PlanView(self.plan, self.confirm)
@@ -177,7 +186,7 @@ class CutOver(Run):
         if isinstance(plan, views.Words):
             return views.Words("Nothing was done.", "There was no plan.")
         wanted = plan.plan if isinstance(plan, views.PlanView) else plan
-        if self.confirm and not self._proven and any(step.exchange for step in wanted.steps):
+        if self.confirm and not self._proven and (self._opens or any(step.exchange for step in wanted.steps)):
             self.proof()
         return super().execute(wanted)
 

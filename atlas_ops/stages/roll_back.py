@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from atlas_ops import cutover, views
+from atlas_ops import cutover, takeover, views
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import Fact, Snapshot
 from atlas_ops.plan import Plan, joined
@@ -43,7 +43,9 @@ class RollBack(Run):
         wanted = [
             (spec, snapshot)
             for spec, snapshot in snapshots
-            if snapshot.online is not None or (how == "abandon" and snapshot.registered)
+            if snapshot.online is not None
+            or (how == "abandon" and snapshot.registered)
+            or (how == "roll_back" and takeover.serves(spec, snapshot))
         ]
         if how == "roll_back":
             turned = [(spec, snapshot) for spec, snapshot in wanted if cutover.turned(snapshot)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from atlas_ops import takeover
 from atlas_ops.cutover import turned
 from atlas_ops.model import Snapshot
 from atlas_ops.report import Verdict
@@ -61,7 +62,9 @@ def _row(spec: TableSpec, snapshot: Snapshot) -> tuple[object, ...]:
         "04 Inspect partitions; 10 Roll back is the way back"
         if turned(snapshot)
         else "03 Verify counts, then 06 Cut over"
-        if snapshot.ready and snapshot.online is not None
+        if snapshot.ready and (snapshot.online is not None or takeover.waits(spec, snapshot))
+        else "04 Inspect partitions: it is open to the application"
+        if takeover.opened(spec, snapshot)
         else "03 Verify counts"
         if snapshot.ready
         else "02 Apply migration, to finish it"

@@ -16,6 +16,11 @@ from atlas_ops.spec import TableSpec, tables_from
 
 STAGES = ("plain", "copied", "cut over", "rolled back")
 AS_OF = date(2026, 11, 23)
+# A composite key cannot serve what refers to a row that is set aside.
+NOTHING_REFERS_ASIDE = tuple(
+    f"DELETE FROM {table} WHERE {column} IN (SELECT id FROM messages WHERE created_at IS NULL)"
+    for table, column in (("message_reactions", "message_id"), ("content_reports", "reported_message_id"))
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Stages:
     specs: Sequence[TableSpec]
 
     def to(self, stage: str, db: Any) -> None:
+        if stage == "plain" and self.specs[0].incoming_foreign_keys == "composite":
+            self.ops.run(db, *NOTHING_REFERS_ASIDE)
         act = {
             "plain": None,
             "copied": self.ops.follow,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,12 @@ class Operations:
         assert [line.step for line in lines] == [step.name for step in plan.steps]
         assert self.plan(db, *specs).steps == ()
         return lines
+
+    def parts(self, db: Any, spec: TableSpec) -> tuple[Part, ...]:
+        """Every stretch of the key of a table that is there."""
+        original = self.snapshot(db, spec).original
+        assert original is not None
+        return migration.parts(spec, _key_type(spec, original), self.as_of)
 
     def prove(self, db: Any, *specs: TableSpec) -> int:
         """Every part is the same on both sides; returns the rows of the originals."""
@@ -408,6 +414,13 @@ class Subject:
     def migrate(self) -> tuple[Line, ...]:
         plan = self.plan()
         return execute.execute(self.where, plan, plan.digest)
+
+    def open(self) -> None:
+        """The copies, which follow nothing, to the application, as 06 does it."""
+        for spec in self.specs:
+            moved = replace(spec, cut_over="side_by_side")
+            plan = cutover.plan_cut_over(moved, self.snapshot(moved), self.as_of)
+            execute.execute(self.where, plan, plan.digest)
 
     def checks(self) -> tuple[Check, ...]:
         """What preflight says of every table; it reads the keys where the catalogs alone have no objection."""

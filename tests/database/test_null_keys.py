@@ -166,3 +166,71 @@ def test_what_refers_to_a_row_that_was_set_aside_goes_with_it(empty: Any, ops: A
     ops.roll_back(empty, spec)
     ops.carry_out(empty, cutover.plan_abandon(*ops.placed(empty, spec)))
     assert ops.value(empty, "SELECT to_regnamespace('partitions') IS NULL")
+
+
+TAGS = (
+    "CREATE TABLE tag (note int REFERENCES note ON DELETE CASCADE, word text)",
+    "CREATE INDEX ON tag (note)",
+    "INSERT INTO tag SELECT n, 'of ' || n FROM generate_series(1, 50) n WHERE n <> 15",
+)
+ORPHANS = "SELECT count(*) FROM tag AS t WHERE NOT EXISTS (SELECT FROM note AS n WHERE n.id = t.note)"
+
+
+def reds(ops: Any, db: Any, spec: Any) -> list[Any]:
+    """The red checks of an exchange."""
+    return [check for check in cutover.checks(*ops.placed(db, spec)) if check.severity is Severity.STOP]
+
+
+def test_with_a_composite_key_what_refers_to_a_row_that_is_set_aside_stops_the_cut_over(empty: Any, ops: Any) -> None:
+    """It would be out of every foreign key's sight: who deletes the author deletes the row, and its tag would refer to nothing."""
+    ops.run(empty, *TABLES, *TAGS)
+    spec = ops.online(null_keys="set_aside", incoming_foreign_keys="composite")
+    step_by_step(ops, empty, spec)
+    referred = "SELECT count(*) FROM tag AS t JOIN note AS n ON n.id = t.note WHERE n.at IS NULL"
+    count = ops.value(empty, referred)
+    assert count > 1
+    [red] = reds(ops, empty, spec)
+    assert (red.name, red.what) == ("incoming foreign key", f"{count} rows of public.tag refer to rows without at.")
+    assert ops.value(empty, red.sql.rstrip(";")) == count
+    [said] = [check for check in ops.checks(empty, spec) if check.what == red.what]
+    assert said.severity is Severity.WARN and said.why.startswith("It stops the cut-over.")
+
+    # each cure: the registry, or a key, or nothing that refers; and the cut-over has every row under its foreign key
+    assert reds(ops, empty, replace(spec, incoming_foreign_keys="registry")) == []
+    ops.run(empty, "DELETE FROM tag WHERE note = 10")
+    assert reds(ops, empty, spec)[0].what.startswith(f"{count - 1} ")
+    ops.run(empty, "UPDATE note SET at = '2024-02-03' WHERE at IS NULL AND id IN (SELECT note FROM tag)")
+    ops.drain(empty, spec)
+    assert reds(ops, empty, spec) == []
+    ops.cut_over(empty, spec)
+    assert ops.value(empty, ORPHANS) == 0
+    ops.run(empty, "DELETE FROM author WHERE id IN (1, 2, 3)")
+    assert ops.value(empty, ORPHANS) == 0
+    ops.drain(empty, spec)
+    ops.roll_back(empty, spec)
+    assert ops.value(empty, ORPHANS) == 0
+    assert ops.value(empty, "SELECT bool_and(convalidated) FROM pg_constraint WHERE conrelid = 'tag'::regclass")
+
+
+def test_a_row_that_came_to_be_set_aside_after_the_checks_stops_the_exchange_whole(empty: Any, ops: Any) -> None:
+    ops.run(
+        empty, *TABLES, "DELETE FROM note WHERE at IS NULL", *TAGS[:2], "INSERT INTO tag VALUES (1, 'one'), (2, 'two')"
+    )
+    spec = ops.online(null_keys="set_aside", incoming_foreign_keys="composite")
+    ops.follow(empty, spec)
+    assert reds(ops, empty, spec) == []
+    plan = ops.cut_over_plan(empty, spec)
+    ops.run(empty, "UPDATE note SET at = NULL WHERE id = 2")
+    with pytest.raises(AtlasError) as stopped:
+        ops.carry_out(empty, plan)
+    assert "registry serves it" in stopped.value.next
+    # the original is in use and followed, its foreign key checks: nothing half done
+    _, snapshot = ops.placed(empty, spec)
+    assert not cutover.turned(snapshot) and snapshot.original is not None
+    assert [reference.validated for reference in snapshot.original.references] == [True]
+    assert ops.in_step(empty, spec) == 80
+    assert reds(ops, empty, spec)[0].what == "1 rows of public.tag refer to rows without at."
+    ops.run(empty, "UPDATE note SET at = '2024-01-05' WHERE id = 2")
+    ops.drain(empty, spec)
+    ops.cut_over(empty, spec)
+    assert ops.value(empty, ORPHANS) == 0

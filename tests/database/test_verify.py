@@ -513,7 +513,7 @@ def test_the_repair_of_a_part_is_told_literally_and_fires_nothing(bare: Any) -> 
     )
     bare.run(
         "ALTER TABLE many_partitioned ENABLE TRIGGER of_row, ENABLE TRIGGER of_statement,"
-        " ENABLE ALWAYS TRIGGER always, ENABLE REPLICA TRIGGER replicated",
+        " ENABLE ALWAYS TRIGGER always, ENABLE REPLICA TRIGGER replicated, ENABLE ALWAYS TRIGGER atlas_ops_closed",
         "TRUNCATE fired",
     )
     states = "SELECT tgrelid::regclass::text, tgname, tgenabled FROM pg_trigger ORDER BY 1, 2"
@@ -538,7 +538,7 @@ def test_a_deferred_foreign_key_does_not_stop_the_repair(bare: Any) -> None:
     bare.run(TRIGGERS)
     bare.migrate()
     bare.run("ALTER TABLE many_partitioned DISABLE TRIGGER USER", "DELETE FROM many_partitioned WHERE id = 2")
-    bare.run("ALTER TABLE many_partitioned ENABLE TRIGGER of_row")
+    bare.run("ALTER TABLE many_partitioned ENABLE TRIGGER of_row, ENABLE ALWAYS TRIGGER atlas_ops_closed")
     repair(bare, bare.prove()[0])
 
 

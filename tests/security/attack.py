@@ -25,7 +25,10 @@ SELECT c.oid::int8 AS oid, n.nspname AS schema, c.relname AS name, c.relkind::te
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity <> 'a') AS columns,
        (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND NOT a.attnotnull
-          AND a.atttypid <> 'timestamptz'::regtype) AS nullable
+          AND a.atttypid <> 'timestamptz'::regtype) AS nullable,
+       ARRAY(SELECT a.attname::text FROM pg_attribute a
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+               AND starts_with(col_description(c.oid, a.attnum), 'atlas_ops: ')) AS ours
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 ORDER BY 2, 3
@@ -88,7 +91,20 @@ USAGE_LOGS = {
     "delete own": "DELETE FROM {t} WHERE user_id = %(me)s",
     "delete foreign": "DELETE FROM {t} WHERE user_id = %(them)s",
 }
-OF_USERS = {"messages": MESSAGES, "usage_logs": USAGE_LOGS}
+REACTIONS = {
+    "see own": "SELECT count(*)::int FROM {t} WHERE user_id = %(me)s",
+    "see foreign": "SELECT count(*)::int FROM {t} WHERE user_id = %(them)s",
+    "react to own": "INSERT INTO {t} (message_id, user_id, emoji) VALUES (%(own)s, %(me)s, 'x')",
+    "react to foreign": "INSERT INTO {t} (message_id, user_id, emoji) VALUES (%(foreign)s, %(me)s, 'x')",
+    "react to nothing": "INSERT INTO {t} (message_id, user_id, emoji) VALUES (gen_random_uuid(), %(me)s, 'x')",
+    "react in another's name": "INSERT INTO {t} (message_id, user_id, emoji) VALUES (%(own)s, %(them)s, 'x')",
+    "let own refer to foreign": "UPDATE {t} SET message_id = %(foreign)s WHERE user_id = %(me)s",
+    "let own refer to nothing": "UPDATE {t} SET message_id = gen_random_uuid() WHERE user_id = %(me)s",
+    "delete own": "DELETE FROM {t} WHERE user_id = %(me)s",
+}
+OF_USERS = {"messages": MESSAGES, "usage_logs": USAGE_LOGS, "message_reactions": REACTIONS}
+# Which tables refer to messages, and by which column.
+REFERRING = {"message_reactions": "message_id", "content_reports": "reported_message_id"}
 # Rows without a key are set aside at the cut-over, and the application does not see them any more: the plan says so. All others it does.
 ROWS = {"messages": "created_at IS NOT NULL", "active_messages": "created_at IS NOT NULL"}
 
@@ -219,8 +235,8 @@ def _on_relation(each: Any) -> Iterator[tuple[str, sql.Composable]]:
     first = sql.Identifier((each.columns or ["ctid"])[0])
     blank = sql.Identifier((each.nullable or each.columns or ["ctid"])[-1])
     rows = sql.SQL(
-        "SELECT count(*)::int, md5(string_agg(j, ',' ORDER BY j)) FROM (SELECT to_jsonb(t)::text AS j FROM {} AS t{}) AS q"
-    ).format(at, some)
+        "SELECT count(*)::int, md5(string_agg(j, ',' ORDER BY j)) FROM (SELECT (to_jsonb(t) - {}::text[])::text AS j FROM {} AS t{}) AS q"
+    ).format(sql.Literal(each.ours), at, some)
     yield "SELECT", rows
     yield "SELECT nothing", sql.SQL("SELECT count(*)::int FROM {}{}").format(at, some)
     yield "SELECT, row_security off", sql.SQL("SET LOCAL row_security = off; SELECT 1 FROM {} LIMIT 1").format(at)
@@ -282,6 +298,50 @@ def let_in(db: Any, field: Battlefield, role: str) -> Iterator[str]:
             for verb, statement in _on_function(function) if function.schema in field.closed else ():
                 if (found := attempt(conn, statement)).sqlstate != DENIED:
                     yield f"{role}, let into the schema: {verb} {function.signature} {found}"
+
+
+def let_go(db: Any, field: Battlefield, who: Who) -> Iterator[str]:
+    """What a role can make of a column of ours in a table of the application: nothing but what the row that is referred to says.
+
+    A row that held something else, NULL above all, would be out of its foreign key's sight, and outlive what it refers to.
+    """
+    ours = [(each, column) for each in field.relations if each.name in REFERRING for column in each.ours]
+    with psycopg.connect(db.superuser_conninfo, options="-c TimeZone=UTC -c search_path=public") as conn:
+        for each, column in ours:
+            for statement in _on_added(each.name, column):
+                with rolled_back(conn):
+                    become(conn, who)
+                    done = _kept(conn, statement, field.people)
+                    _kept(conn, "DELETE FROM messages WHERE id = %(own)s", field.people)
+                    conn.execute("RESET ROLE")
+                    row = conn.execute(_WRONG.format(table=each.name, refers=REFERRING[each.name], column=column))
+                    if (wrong := row.fetchone()) != (0,):
+                        yield f"{who}: {statement} ({done} rows) leaves {wrong} rows that their foreign key does not see"
+
+
+_WRONG = (
+    "SELECT count(*)::int FROM {table} AS r LEFT JOIN messages AS m ON m.id = r.{refers} "
+    "WHERE r.{refers} IS NOT NULL AND (m.id IS NULL OR r.{column} IS DISTINCT FROM m.created_at)"
+)
+
+
+def _on_added(table: str, column: str) -> Iterator[str]:
+    refers = REFERRING[table]
+    for value in ("NULL", "'infinity'", "'2024-05-05 00:00+00'"):
+        yield f"UPDATE {table} SET {column} = {value}"
+        yield f"UPDATE {table} SET {refers} = {refers}, {column} = {value}"
+        yield f"UPDATE {table} SET {refers} = %(foreign)s, {column} = {value}"
+        owner = ("user_id", "emoji") if table == "message_reactions" else ("reporter_id", "report_reason")
+        yield f"INSERT INTO {table} ({refers}, {', '.join(owner)}, {column}) VALUES (%(own)s, %(me)s, 'x', {value})"
+
+
+def _kept(conn: psycopg.Connection[Any], statement: str, parameters: Any) -> int:
+    """The rows that a statement wrote; 0 where it was refused."""
+    try:
+        with conn.transaction():
+            return conn.execute(statement, parameters).rowcount  # type: ignore[arg-type]
+    except psycopg.Error:
+        return 0
 
 
 def given_all(db: Any, field: Battlefield, role: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from security import attack
 from security.attack import DENIED, Battlefield, Outcome, Outcomes, Who
 
 from atlas_ops import cutover
+from atlas_ops.errors import AtlasError
 from atlas_ops.model import Snapshot
 from atlas_ops.plan import Plan
 from atlas_ops.spec import TableSpec, tables_from
@@ -62,8 +63,9 @@ WITHOUT_KEYS = {"UPDATE all", "DELETE all"}  # with rows that are set aside at t
 class War:
     """One database, attacked before anything is done and after each stage."""
 
-    def __init__(self, db: Any, now: Any) -> None:
-        self.db, self.now, self.specs = db, now, tables_from(TABLES)
+    def __init__(self, db: Any, now: Any, *tables: dict[str, Any]) -> None:
+        self.db, self.now, self.specs = db, now, tables_from(list(tables or TABLES))
+        self.in_use = False  # the application may write the partitioned table by its own name
         people = attack.people(db)
         self.people = people
         self.attackers = [Who(role, str(people["me"]) if role == "authenticated" else None) for role in attack.ROLES]
@@ -77,6 +79,11 @@ class War:
     def campaign(self) -> dict[str, Outcomes]:
         self.field = attack.survey(self.db, self.people)
         return {str(who): attack.attack(self.db, self.field, who) for who in self.attackers}
+
+    def campaigned(self, *names: str) -> list[Any]:
+        """Relations of public as they are now, by name."""
+        relations = attack.survey(self.db, self.people).relations
+        return [each for each in relations if each.schema == "public" and each.name in names]
 
     def privileges(self) -> dict[str, set[str]]:
         with self.db.connect() as conn:
@@ -94,6 +101,8 @@ class War:
         for role in ("authenticated", "service_role"):
             found += attack.let_in(self.db, self.field, role)
         found += attack.given_all(self.db, self.field, "authenticated")  # service_role has BYPASSRLS
+        for who in self.attackers:
+            found += attack.let_go(self.db, self.field, who)
         assert not found, "\n".join([f"after {name}", *found])
 
     def judged(self, who: str, object_: str, verb: str, outcome: Outcome, whole: bool) -> str:
@@ -122,20 +131,28 @@ class War:
         return "" if same or not outcome.done or not whole or verb in WITHOUT_KEYS else f"was {before}"
 
     def beside(self, original: Outcome, verb: str, outcome: Outcome, whole: bool) -> str:
-        """The partitioned table beside the original: it gives no more than this does."""
-        if not outcome.done:
-            return ""
-        if not original.done:
+        """The partitioned table beside the original: it gives no more than this does, and while it is not in use it is only read."""
+        if outcome.done and not original.done:
             return f"is refused on the original ({original.sqlstate})"
-        if not verb.startswith(("SELECT", "see", "LIKE")):
-            return "wrote to what follows" if outcome.rows else ""
+        if not outcome.done:
+            lost = self.in_use and original.done and "TRUNCATE" not in verb
+            return f"is not possible, the original gives {original}" if lost else ""
+        if not self.in_use and not verb.startswith(("SELECT", "see", "LIKE")):
+            return "wrote to what is not in use" if outcome.rows or "TRUNCATE" in verb else ""
+        if verb in WITHOUT_KEYS:
+            return ""
         same = outcome.rows == original.rows and outcome.digest == original.digest
         return "" if same or not whole else f"the original gives {original}"
 
     def gained(self) -> Iterator[str]:
-        """Privileges by the catalogs that nobody had before; those on the partitioned table are the original's."""
+        """Privileges by the catalogs that nobody had before; those on the partitioned table are the original's, those on a column of ours
+        its table's."""
+        ours = {f"{each.schema}.{each.name}.{column}" for each in self.field.relations for column in each.ours}
         for role, held in self.privileges().items():
             for one in sorted(held - self.allowed[role]):
+                column, _, privilege = one.partition(": ")
+                if column in ours and f"{column.rpartition('.')[0]}: {privilege}" in self.allowed[role]:
+                    continue
                 if one.replace("_partitioned", "", 1) not in self.allowed[role]:
                     yield f"{role} gained {one}"
             for one in sorted(self.allowed[role] - held):
@@ -181,6 +198,56 @@ def test_nothing_that_was_closed_is_open_after_any_stage(atlas: Any, now: Any, h
     war.each(war.cut_over)
     war.each(lambda db, spec: now.carry_out(db, cutover.plan_retire(*now.placed(db, spec))))
     war.stage("the retired table was dropped")
+
+
+COMPOSITE = {**TABLES[0], "incoming_foreign_keys": "composite"}
+FOLLOWS_NOTHING = {"cut_over": "side_by_side", "incoming_foreign_keys": "refuse"}
+# What a composite foreign key cannot serve, and the user who attacks has reacted to his message.
+READY = (
+    "DELETE FROM message_reactions WHERE message_id IN (SELECT id FROM messages WHERE created_at IS NULL)",
+    "DELETE FROM content_reports WHERE reported_message_id IN (SELECT id FROM messages WHERE created_at IS NULL)",
+    "INSERT INTO message_reactions (message_id, user_id, emoji) VALUES ('{own}', '{me}', 'mine'), ('{own}', '{them}', 'theirs')",
+    "INSERT INTO content_reports (reporter_id, reported_message_id, report_reason) VALUES ('{me}', '{own}', 'mine')",
+)
+
+
+def test_a_composite_key_opens_no_table_that_refers(atlas: Any, now: Any) -> None:
+    """The column that it adds is as open as its table; what is written there is the row's that is referred to, whoever writes."""
+    people = attack.people(atlas)
+    now.run(atlas, *HOSTILE, *(statement.format(**people) for statement in READY))
+    war = War(atlas, now, COMPOSITE)
+    war.each(now.follow)
+    war.each(war.cut_over)
+    assert [each.ours for each in war.campaigned("content_reports", "message_reactions")] == [
+        ["reported_message_created_at"],
+        ["message_created_at"],
+    ]
+    war.stage("the cut-over")
+    war.each(war.roll_back)
+    war.stage("the roll-back")  # the column is there, and no foreign key checks it
+    war.each(lambda db, spec: now.carry_out(db, cutover.plan_abandon(*now.placed(db, spec))))
+    war.stage("the copy was abandoned")
+
+
+@pytest.mark.parametrize("copy", ["by_partition", "single_transaction"])
+def test_a_copy_that_follows_nothing_is_no_way_in(atlas: Any, now: Any, copy: str) -> None:
+    """By partition it is only read until 06 opens it, and again once 10 has closed it; after that, and where it is whole at once, it gives
+    what the original gives, TRUNCATE aside."""
+    war = War(atlas, now, *({**table, **FOLLOWS_NOTHING, "copy": copy} for table in TABLES))
+    war.in_use = copy == "single_transaction"
+    war.each(now.follow)
+    war.stage("apply")
+    if not war.in_use:
+        war.each(war.cut_over)
+        war.in_use = True
+        war.stage("it was opened")
+        with pytest.raises(AtlasError, match="the application writes to the partitioned table"):
+            war.each(lambda db, spec: cutover.plan_abandon(*now.placed(db, spec)))
+        war.each(war.roll_back)
+        war.in_use = False
+        war.stage("it was closed again")
+    war.each(lambda db, spec: now.carry_out(db, cutover.plan_abandon(*now.placed(db, spec))))
+    war.stage("it was abandoned")
 
 
 def by_hand(war: War) -> None:

@@ -41,7 +41,7 @@ ROOMS = {
     "decisions": _room(
         "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
         "archive explain advice comparison queryplan timing predicate rewrites idtime index_advice maintain adopt moving scheduling upkeep "
-        "health ledger lints policies tables drawing charts query_charts views incoming registry composite keys traffic scratch "
+        "health ledger lints policies tables drawing charts query_charts views incoming registry composite keys takeover traffic scratch "
         "querytext asked statements skeleton regression "
         "vitals look structure wear examination growth alerts announcement metrics health_views health_charts told scorecard dashboard trend_charts "
         "parquet contents manifest exports quarantine restore unite",

@@ -184,6 +184,25 @@ def test_the_cut_over_to_a_composite_key_and_back() -> None:
     ]
 
 
+def test_rows_that_refer_to_a_row_set_aside_are_counted_and_refused_at_last() -> None:
+    given, at = spec("composite", null_keys="set_aside"), relation(REACTIONS)
+    joined = '"partitions"."messages_null_keys" AS a JOIN "public"."message_reactions" AS r ON r."message_id" = a."id"'
+    assert incoming.of_aside(given, at) == {"public.message_reactions reactions_fk": f"SELECT count(*) FROM {joined}"}
+    assert f"EXISTS (SELECT FROM {joined})" in incoming.at_cut_over(given, at)[0]
+    reds = [
+        check
+        for check in incoming.checks(given, at, VERSION, aside={"public.message_reactions reactions_fk": 7})
+        if check.severity is Severity.STOP
+    ]
+    assert [check.what for check in reds] == ["7 rows of public.message_reactions refer to rows without created_at."]
+    assert "registry serves it" in reds[0].cure and reds[0].sql == f"SELECT count(*) FROM {joined};"
+    # nothing is asked where a registry serves it, nothing is set aside, or the cut-over is over
+    for other in (spec("registry", null_keys="set_aside"), spec("composite")):
+        assert incoming.of_aside(other, at) == {} and "EXISTS" not in incoming.at_cut_over(other, at)[0]
+    assert incoming.of_aside(given, relation(replace(REACTIONS, way="composite"))) == {}
+    assert incoming.of_aside(given, relation(replace(REACTIONS, may_own=False))) == {}
+
+
 def test_a_column_is_added_and_filled_part_by_part() -> None:
     steps = incoming.prepare(spec("composite"), relation(REACTIONS), AS_OF)
     assert [(step.name, step.lock) for step in steps] == [
@@ -200,8 +219,8 @@ def test_a_column_is_added_and_filled_part_by_part() -> None:
         "'atlas_ops: created_at of public.messages, for reactions_fk (was ON UPDATE NO ACTION, MATCH SIMPLE)'",
     )
     assert (
-        'CREATE OR REPLACE TRIGGER "zzz_atlas_ops_message_created_at" BEFORE INSERT OR UPDATE OF "message_id" '
-        f'ON "public"."message_reactions" FOR EACH ROW EXECUTE FUNCTION {PAIR}()'
+        'CREATE OR REPLACE TRIGGER "zzz_atlas_ops_message_created_at" BEFORE INSERT OR UPDATE OF "message_id", '
+        f'"message_created_at" ON "public"."message_reactions" FOR EACH ROW EXECUTE FUNCTION {PAIR}()'
     ) in first
     assert steps[1].statements == (
         'UPDATE "public"."message_reactions" AS r SET "message_created_at" = s."created_at" FROM '

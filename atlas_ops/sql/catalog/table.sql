@@ -13,7 +13,10 @@ SELECT c.oid::bigint AS oid, n.nspname::text AS schema, c.relname::text AS name,
        c.reltuples::bigint AS estimated_rows,
        s.heap AS heap_bytes, s.indexes AS index_bytes, s.toast AS toast_bytes,
        CASE c.relkind WHEN 'p' THEN pg_get_partkeydef(c.oid) END AS partition_key,
-       EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) AS has_children
+       EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid) AS has_children,
+       EXISTS (SELECT FROM pg_trigger g JOIN pg_proc f ON f.oid = g.tgfoid JOIN pg_namespace fn ON fn.oid = f.pronamespace
+               WHERE g.tgrelid = c.oid AND g.tgname = 'atlas_ops_closed' AND g.tgenabled = 'A'
+                 AND fn.nspname = 'atlas_ops' AND f.proname = 'refuse_application') AS closed
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace
