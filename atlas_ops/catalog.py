@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
-from atlas_ops import bounds, incoming, migration, online, registry, scratch, sqlfile
+from atlas_ops import bounds, division, incoming, installation, online, registry, scratch, sqlfile
 from atlas_ops.bounds import Period
 from atlas_ops.database import translate
 from atlas_ops.errors import AtlasError
@@ -222,7 +222,7 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
             "partitions",
             Partition,
             oid=divided.table.oid if divided else 0,
-            mark=migration.mark_prefix(spec),
+            mark=division.mark_prefix(spec),
         )
         return Snapshot(
             server=server(connection),
@@ -236,11 +236,11 @@ def snapshot(connection: psycopg.Connection, spec: TableSpec, names: Sequence[st
                 Taken,
                 names=[
                     *names,
-                    *(migration.index_names(spec, original, names) if original else ()),
+                    *(division.index_names(spec, original, names) if original else ()),
                     *incoming.names_needed(spec),
-                    *migration.INSTALLED_NAMES,
+                    *installation.INSTALLED_NAMES,
                 ],
-                functions=list(migration.INSTALLED_NAMES),
+                functions=list(installation.INSTALLED_NAMES),
             ),
             closed_to=roles,
             installed=_installed(connection),
@@ -375,7 +375,7 @@ def lints(connection: psycopg.Connection, spec: TableSpec, snapshot: Snapshot) -
             oids=[*tables, *(partition.oid for partition in snapshot.partitions)],
             schema=spec.partition_schema,
             roles=list(snapshot.closed_to),
-            installed=list(migration.INSTALLED_NAMES),
+            installed=list(installation.INSTALLED_NAMES),
         )
 
 

@@ -121,7 +121,7 @@ def rehearse(
     from atlas_ops import demo as atlas
     from atlas_ops.database import Session
     from atlas_ops.progress import Progress
-    from atlas_ops.spec import load
+    from atlas_ops.settings import load
 
     name, now = "rehearsal", datetime.now(UTC)
     spec = load(DEMO_FILE).tables[0]
@@ -148,7 +148,7 @@ def drain(
 ) -> None:
     """Bring whatever follows in step with the table that the application writes: once, or again and again."""
     from atlas_ops import following, runner
-    from atlas_ops.spec import tables_from
+    from atlas_ops.settings import tables_from
 
     given = runner.read_parameters(file)
     specs = tables_from(given.get("tables", []), str(file))
@@ -160,7 +160,7 @@ def drain(
 def off(file: File) -> None:
     """The kill switch: remove the capture of every table in the file at once. The application is as it was; the copies are stale."""
     from atlas_ops import following, runner
-    from atlas_ops.spec import tables_from
+    from atlas_ops.settings import tables_from
 
     given = runner.read_parameters(file)
     for line in following.switched_off(str(given.get("database", "")), tables_from(given.get("tables", []), str(file))):
@@ -188,7 +188,7 @@ def health(
 ) -> None:
     """Look at the partitions of every table in the file: exit code 0 ok, 1 warning, 2 critical, 3 not known."""
     from atlas_ops import monitor, runner
-    from atlas_ops.spec import tables_from
+    from atlas_ops.settings import tables_from
     from atlas_ops.stages.base import day
 
     given = runner.read_parameters(file)
@@ -258,7 +258,7 @@ def workload(
     """Write the skeleton of a workload file from what pg_stat_statements knows of the tables. Nothing is executed, no value is read."""
     from atlas_ops import runner, tracked
     from atlas_ops.database import session
-    from atlas_ops.spec import tables_from
+    from atlas_ops.settings import tables_from
 
     given = runner.read_parameters(file)
     _refuse_to_overwrite(output)

@@ -12,7 +12,7 @@ import psycopg
 
 from atlas_ops import verify
 from atlas_ops.database import Session, connect, translate
-from atlas_ops.migration import Part
+from atlas_ops.division import Part
 from atlas_ops.model import Relation
 from atlas_ops.progress import Says, silent
 from atlas_ops.spec import TableSpec

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from atlas_ops import keys, online, sqlfile
 from atlas_ops.definition import fit, name, names, plainly, raw, text
-from atlas_ops.migration import Kind, Part
+from atlas_ops.division import Kind, Part
 from atlas_ops.model import Reference, Relation
 from atlas_ops.plan import Effect, Step
 from atlas_ops.report import Check, Severity

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from atlas_ops import catalog, cutover, migration
+from atlas_ops import catalog, cutover, installation
 from atlas_ops.database import Session, connect, session
 from atlas_ops.execute import execute
 from atlas_ops.model import Snapshot
@@ -61,4 +61,4 @@ def _snapshots(where: Session, specs: Sequence[TableSpec]) -> list[tuple[TableSp
 
 
 def _names(spec: TableSpec) -> tuple[str, ...]:
-    return (spec.partitioned_name, spec.name, spec.key_log_name, *migration.INSTALLED_NAMES)
+    return (spec.partitioned_name, spec.name, spec.key_log_name, *installation.INSTALLED_NAMES)

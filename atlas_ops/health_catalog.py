@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg import sql
 
-from atlas_ops import archive, catalog, migration, online
+from atlas_ops import archive, catalog, division, online
 from atlas_ops.database import Session, connect, translate
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import Column, Partition, Relation, Snapshot, Table
@@ -177,7 +177,7 @@ class _Look:
         return catalog.rows(self.connection, "health_pulses", Pulse, oid=oid)
 
     def _partitions(self, spec: TableSpec, oid: int) -> tuple[Partition, ...]:
-        return catalog.rows(self.connection, "health_partitions", Partition, oid=oid, mark=migration.mark_prefix(spec))
+        return catalog.rows(self.connection, "health_partitions", Partition, oid=oid, mark=division.mark_prefix(spec))
 
     def _quarantined(self, spec: TableSpec) -> tuple[Quarantined, ...]:
         return catalog.rows(self.connection, "health_quarantined", Quarantined, mark=archive.quarantine_mark(spec))

@@ -23,7 +23,7 @@ from enum import StrEnum
 
 from psycopg import sql
 
-from atlas_ops import composite, keys, migration, online, registry
+from atlas_ops import composite, division, keys, online, registry
 from atlas_ops.composite import ACTIONS
 from atlas_ops.definition import fit, name, names, plainly, raw, text
 from atlas_ops.errors import AtlasError
@@ -267,7 +267,7 @@ def prepare(spec: TableSpec, original: Relation, as_of: date) -> tuple[Step, ...
     pass waits while a part of the registry is filled: two writers would bring back a row that one of them has just seen deleted.
     """
     key = keys.key_column(spec, original)
-    parts = [part for part in migration.parts(spec, key.base_type, as_of) if part.table]
+    parts = [part for part in division.parts(spec, key.base_type, as_of) if part.table]
     steps: list[Step] = []
     if _by(Way.REGISTRY, spec, original):
         steps += registry.prepare(spec, original, parts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from atlas_ops import cutover, migration, policies
+from atlas_ops import cutover, installation, policies
 from atlas_ops.definition import plainly
 from atlas_ops.model import Lint, Snapshot
 from atlas_ops.partitions import listed
@@ -101,7 +101,7 @@ def _whose(spec: TableSpec, snapshot: Snapshot, lint: Lint, alike: Sequence[Lint
     """ours, theirs; '' for what need not be told: a retired table, and a copy of what the original has."""
     at, original, partitioned = (lint.schema, lint.name), tuple(spec.original_at), tuple(spec.partitioned_at)
     tables = {(each.schema, each.name) for each in snapshot.partitions}
-    if at[0] == "atlas_ops" or (at[0] == "public" and at[1] in migration.INSTALLED_NAMES):
+    if at[0] == "atlas_ops" or (at[0] == "public" and at[1] in installation.INSTALLED_NAMES):
         return "ours"
     if at == original:
         return "" if cutover.turned(snapshot) else "theirs"

@@ -13,9 +13,10 @@ from psycopg import sql
 
 from atlas_ops import bounds, partitions
 from atlas_ops.bounds import Bound, Period
+from atlas_ops.copying import ANALYZE_ONLY_SINCE
 from atlas_ops.definition import name, plainly, text
 from atlas_ops.errors import AtlasError
-from atlas_ops.migration import ANALYZE_ONLY_SINCE, install_step
+from atlas_ops.installation import install_step
 from atlas_ops.model import Relation, Snapshot
 from atlas_ops.partitions import attached, partitioned_table, rows_of
 from atlas_ops.plan import Plan, Step, plan_for

@@ -14,7 +14,7 @@ from enum import StrEnum
 from atlas_ops import bounds, definition
 from atlas_ops.bounds import Bound, Every, Period
 from atlas_ops.definition import name, text
-from atlas_ops.migration import SET_ASIDE, mark_prefix
+from atlas_ops.division import SET_ASIDE, mark_prefix
 from atlas_ops.model import Partition, Relation, Snapshot
 from atlas_ops.spec import TableSpec
 from atlas_ops.tables import Column, Table, count

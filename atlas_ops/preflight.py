@@ -12,7 +12,7 @@ from datetime import date
 
 from psycopg import sql
 
-from atlas_ops import bounds, cutover, incoming, migration, repoint
+from atlas_ops import bounds, cutover, division, incoming, installation, key_checks, repoint
 from atlas_ops.definition import fit, indexed_by, name, plainly, text
 from atlas_ops.model import KeyFacts, Relation, Snapshot, Taken
 from atlas_ops.report import Check, Severity
@@ -21,8 +21,6 @@ from atlas_ops.spec import TableSpec
 OLDEST_VERSION = 150000
 LEFTOVERS = "leftovers"  # the schema that the SQL of a cure moves things to
 UNVALIDATED_SINCE = 180000  # foreign keys of partitioned tables may be NOT VALID
-DOMINANT_SHARE = 0.10  # of the sampled rows share one value: no clock does that
-CORRELATED = 0.9  # pg_stats.correlation from which a column is taken to follow the order of the rows
 MANY_PARTITIONS = 1_000  # an unpruned read of as many took 168 ms and 2,004 locks (measured on PostgreSQL 15)
 OLD_TRANSACTION_S = 60.0
 SPACE_FACTOR = 1.2  # heap and indexes once more, and their WAL before it is recycled
@@ -51,11 +49,11 @@ def checks(
     found += _names(spec, snapshot, as_of)
     found += _names_of_indexes(spec, snapshot, original, as_of)
     found += _rights(spec, snapshot, original)
-    found += _uniqueness(spec, original)
+    found += key_checks.uniqueness(spec, original)
     if facts is not None:
-        found += _keys(spec, original, facts)
+        found += key_checks.values(spec, original, facts)
     if counts is not None:
-        found += _range(spec, original, as_of, counts)
+        found += key_checks.out_of_range(spec, original, as_of, counts)
     found += _relations(spec, original, snapshot.server.version)
     found += _own_rules(spec, original)
     found += _following(spec, snapshot)
@@ -187,7 +185,7 @@ def _names(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Iterator[Check]:
     ours = {(partition.schema, partition.name) for partition in snapshot.partitions}
     if snapshot.online is not None:
         ours.add((spec.partition_schema, spec.key_log_name))
-    partitions = set(migration.names_needed(spec, as_of)) - {spec.partitioned_name, spec.name}
+    partitions = set(division.names_needed(spec, as_of)) - {spec.partitioned_name, spec.name}
     for taken in snapshot.taken:
         place = (taken.schema, taken.name)
         if place in ours:
@@ -204,7 +202,7 @@ def _names(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Iterator[Check]:
             )
         elif taken.schema == spec.partition_schema and taken.name == spec.name:
             yield _taken(spec, taken, "The partitioned table is built under this name before it is renamed.")
-        elif taken.schema == "public" and taken.name in migration.INSTALLED_NAMES:
+        elif taken.schema == "public" and taken.name in installation.INSTALLED_NAMES:
             if "atlas_ops" not in (taken.comment or ""):
                 yield _taken(spec, taken, "A function or view of ours is installed under this name with the migration.")
         elif taken.name in partitions:
@@ -220,10 +218,10 @@ def _names(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Iterator[Check]:
 def _names_of_indexes(spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date) -> Iterator[Check]:
     """Names that come after the tables' own: of their indexes, of the way to the closed schema and back, and what the original takes there."""
     swaps = spec.copy == "online" and spec.cut_over == "swap"
-    tables = [one for one in migration.names_needed(spec, as_of) if one not in (spec.name, spec.partitioned_name)]
-    inside = {*tables, *migration.index_names(spec, original, tables)}
+    tables = [one for one in division.names_needed(spec, as_of) if one not in (spec.name, spec.partitioned_name)]
+    inside = {*tables, *division.index_names(spec, original, tables)}
     if snapshot.partitioned is None:  # later they are our own
-        beside = migration.index_names(spec, original, [spec.partitioned_name])
+        beside = division.index_names(spec, original, [spec.partitioned_name])
         away = {(taken.schema, taken.name) for taken in snapshot.taken} - {(spec.schema, spec.name)}
         for taken in snapshot.taken:
             place = (taken.schema, taken.name)
@@ -320,7 +318,7 @@ def _rights_to_install(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
     installed = {found.name for found in snapshot.installed}
     wanted = [
         (server.may_create_schema or "atlas_ops" in installed, f"DATABASE {text(name(server.database))}"),
-        (server.may_create_in_public or installed.issuperset(migration.INSTALL), "SCHEMA public"),
+        (server.may_create_in_public or installed.issuperset(installation.INSTALL), "SCHEMA public"),
     ]
     for allowed, place in wanted:
         if not allowed:
@@ -329,138 +327,6 @@ def _rights_to_install(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
                 "Sizes, health and future partitions become objects of the database: a schema atlas_ops, two functions and a view in public.",
                 "Grant it.", f"GRANT CREATE ON {place} TO {role};",
             )  # fmt: skip
-
-
-# -- what the keys promise
-
-
-def _uniqueness(spec: TableSpec, original: Relation) -> Iterator[Check]:
-    primary = original.primary_key
-    if primary and spec.partition_key not in primary.columns:
-        old = ", ".join(primary.columns)
-        users = "; ".join(f"{reference.table} ({reference.constraint})" for reference in original.references)
-        yield _check(
-            Severity.WARN, spec, "uniqueness", f"The primary key ({old}) becomes ({old}, {spec.partition_key}).",
-            f"A unique index of a partitioned table must hold the partition key, so ({old}) alone is unique within a partition only. "
-            f"ON CONFLICT ({old}) finds no such constraint any more and fails." + (f" Relied on by {users}." if users else ""),
-            f"Before the application uses the partitioned table: ON CONFLICT ({old}, {spec.partition_key}), with the key supplied by the client.",
-        )  # fmt: skip
-    for index in original.indexes:
-        if not index.unique or index.primary or not index.valid or spec.partition_key in index.columns:
-            continue
-        what = f"{index.name} is unique on ({', '.join(index.columns)}), without {spec.partition_key}."
-        special = "expr" in index.columns or " WHERE " in index.tail
-        if special or spec.unique_without_key == "refuse":
-            yield _check(
-                Severity.STOP, spec, "uniqueness", what,
-                "A partitioned table can promise uniqueness only together with the partition key: duplicates could come in that were refused before."
-                + (" With an expression or a condition the key cannot be added by itself." if special else ""),
-                "Keep the promise elsewhere (a table of its own with that key)"
-                + (" and drop this index." if special else f", or accept the weaker one: unique_without_key: add_key for {spec.name}."),
-            )  # fmt: skip
-        else:
-            yield _check(
-                Severity.WARN, spec, "uniqueness", what, f"As specified it becomes unique together with {spec.partition_key} only.",
-                "Look who relies on it: ON CONFLICT, and code that expects 23505.",
-            )  # fmt: skip
-
-
-def _keys(spec: TableSpec, original: Relation, facts: KeyFacts) -> Iterator[Check]:
-    key, table = text(name(spec.partition_key)), text(name(spec.schema, spec.name))
-    query = f"SELECT count(*) FROM {table} WHERE {key} IS NULL;"
-    if facts.nulls and spec.null_keys == "refuse":
-        yield _check(
-            Severity.STOP, spec, "null keys", f"{facts.nulls:,} rows have no {spec.partition_key}.",
-            "A primary key that holds the partition key forbids NULL: these rows have no place.",
-            "Say in the specification what becomes of them: null_keys: set_aside, or null_keys: {value: <expression>}.", query,
-        )  # fmt: skip
-    elif facts.nulls and spec.null_keys == "set_aside":
-        yield _check(
-            Severity.NOTE, spec, "null keys", f"{facts.nulls:,} rows have no {spec.partition_key}.",
-            f"They are set aside in {spec.partition_schema}.{spec.null_keys_name}, which verify accounts for. The application does not see them there.",
-            "Give them a key in the original when you know which.", query,
-        )  # fmt: skip
-    elif facts.nulls and spec.null_value:
-        severity = Severity.STOP if facts.unvalued_nulls else Severity.NOTE
-        yield _check(
-            severity, spec, "null keys", f"{facts.nulls:,} rows have no {spec.partition_key}; {facts.unvalued_nulls:,} get none from {spec.null_value} either.",
-            f"The copy holds {spec.null_value} in its place; the original stays as it is.",
-            "Extend the expression until every row has a value." if facts.unvalued_nulls else "", query,
-        )  # fmt: skip
-    column = original.column(spec.partition_key)
-    if column is not None and not column.not_null:
-        yield _check(
-            Severity.WARN, spec, "key to be NULL", f"{spec.partition_key} may be NULL in {spec.table}; in the partitioned table it may not.",
-            "What writes NULL into it is refused with 23502 once it writes to the partitioned table, whatever null_keys says of the rows there are.",
-            f"Leave {spec.partition_key} out of such a statement"
-            + (f", so that its DEFAULT {column.default} holds." if column.default else ", and give the column a default."),
-            query,
-        )  # fmt: skip
-    if facts.infinite:
-        taken = _taken_by_default(spec)
-        yield _check(
-            Severity.NOTE if taken else Severity.STOP, spec, "infinite keys", f"{facts.infinite:,} rows have an infinite {spec.partition_key}.",
-            "They belong to no period: they lie in the default partition." if taken else "No partition takes them.",
-            "" if taken else "Allow a default partition, or correct those rows.",
-            f"SELECT count(*) FROM {table} WHERE NOT isfinite({key});",
-        )  # fmt: skip
-    share = facts.dominant_rows / facts.sampled_rows if facts.sampled_rows else 0.0
-    if share > DOMINANT_SHARE and facts.dominant_rows > 1:
-        yield _check(
-            Severity.WARN, spec, "dominant value", f"{share:.0%} of the rows share one single {spec.partition_key}.",
-            "So does a column that was added late with DEFAULT now(): the whole history falls into one partition.",
-            _better_keys(spec, original),
-            f"SELECT count(*) FROM {table} GROUP BY {key} ORDER BY 1 DESC LIMIT 5;",
-        )  # fmt: skip
-
-
-def _better_keys(spec: TableSpec, original: Relation) -> str:
-    """Which other column tells when a row was made: one whose values rise with the order of the rows (pg_stats.correlation)."""
-    able = [
-        column
-        for column in original.columns
-        if column.base_type in bounds.KEY_TYPES and column.not_null and column.name != spec.partition_key
-    ]
-    rising = [column for column in able if column.correlation is not None and column.correlation >= CORRELATED]
-    if rising:
-        told = " or ".join(f"{column.name} (correlation {column.correlation:.2f})" for column in rising)
-        return f"Consider {told} as the partition key: it rises with the order in which the rows were made."
-    if able and all(column.correlation is None for column in able):
-        names = " or ".join(column.name for column in able)
-        return f"Consider {names} as the partition key; after an ANALYZE its correlation with the order of the rows is known."
-    return "Look for a column that tells when the row was made: no other one rises with the order of the rows."
-
-
-def _range(spec: TableSpec, original: Relation, as_of: date, counts: Mapping[str, int]) -> Iterator[Check]:
-    before, after = counts.get("before", 0), counts.get("after", 0)
-    if not before + after:
-        return
-    key, table = text(name(spec.partition_key)), text(name(spec.schema, spec.name))
-    what = f"{before:,} rows lie before the first partition, {after:,} after the last."
-    column = original.column(spec.partition_key)
-    assert column is not None  # _possible stops without it
-    outside = next(
-        part.of_original
-        for part in migration.parts(spec, column.base_type, as_of)
-        if part.label == migration.OUT_OF_RANGE
-    )
-    query = f"SELECT date_trunc('month', {key}) AS month, count(*) FROM {table} WHERE {outside} GROUP BY 1 ORDER BY 1;"
-    if _taken_by_default(spec):
-        yield _check(
-            Severity.NOTE, spec, "out of range", what, "They lie in the default partition, where every read of it must look.",
-            "Few are harmless. Move `from` back for months that deserve a partition, or set out_of_range: extend.", query,
-        )  # fmt: skip
-    else:
-        yield _check(
-            Severity.STOP, spec, "out of range", what,
-            "out_of_range is refuse." if spec.out_of_range == "refuse" else "No partition takes them: the copy would fail or lose them.",
-            "Widen from and until, or let out_of_range: extend do it"
-            + (", or set out_of_range: default." if spec.default_partition else ", or set default_partition: true."), query,
-        )  # fmt: skip
-
-
-def _taken_by_default(spec: TableSpec) -> bool:
-    return spec.default_partition and spec.out_of_range != "refuse"
 
 
 # -- what hangs on it
@@ -572,7 +438,7 @@ def _following(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
                     "cut_over: side_by_side, and the application moves to the new name itself; or copy: online.",
                 )  # fmt: skip
         return
-    if snapshot.online is not None and not snapshot.online.captured and migration.copied(snapshot):
+    if snapshot.online is not None and not snapshot.online.captured and division.copied(snapshot):
         yield _check(
             Severity.STOP, spec, "capture", f"The capture of {spec.table} is not there, or does not always fire.",
             "It was switched off, or somebody dropped its triggers: what was written since is in no log, and the copy cannot be trusted.",
@@ -606,7 +472,7 @@ def _following(spec: TableSpec, snapshot: Snapshot) -> Iterator[Check]:
 
 def _cost(spec: TableSpec, snapshot: Snapshot, original: Relation, as_of: date) -> Iterator[Check]:
     table = original.table
-    count = len(migration.periods(spec, as_of)) + spec.default_partition
+    count = len(division.periods(spec, as_of)) + spec.default_partition
     yield _check(
         Severity.NOTE, spec, "space", f"{table.bytes / 1e6:,.1f} MB on disk; free at least {table.bytes * SPACE_FACTOR / 1e6:,.1f} MB before you start.",
         "Both tables stand side by side until the original is dropped.", "See the free space on the server's disk: SQL cannot tell.",

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from atlas_ops import keys, online, sqlfile
 from atlas_ops.definition import name, names, plainly, raw, text
-from atlas_ops.migration import Part
+from atlas_ops.division import Part
 from atlas_ops.model import Relation
 from atlas_ops.plan import Step
 from atlas_ops.report import Check, Severity

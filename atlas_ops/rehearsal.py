@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-from atlas_ops import catalog, compare, cutover, migration, preflight, scratch, traffic
+from atlas_ops import catalog, compare, cutover, division, migration, preflight, scratch, traffic
 from atlas_ops.database import Session, connect, translate
 from atlas_ops.errors import AtlasError
 from atlas_ops.execute import execute
@@ -90,7 +90,7 @@ class _Story:
     def _snapshot(self) -> tuple[TableSpec, Snapshot]:
         with connect(self.where) as connection:
             spec = catalog.placed(connection, self.spec)
-            return spec, catalog.snapshot(connection, spec, migration.names_needed(spec, self.as_of))
+            return spec, catalog.snapshot(connection, spec, division.names_needed(spec, self.as_of))
 
     def _refuse(self, checks: Sequence[Check]) -> None:
         red = next((check for check in checks if check.severity is Severity.STOP), None)
@@ -115,9 +115,9 @@ class _Story:
         with self._stage("copy") as lines:
             spec, snapshot = self._snapshot()
             with connect(self.where) as connection:
-                rows = dict(catalog.rows_per_period(connection, spec, migration.periods(spec, self.as_of)))
+                rows = dict(catalog.rows_per_period(connection, spec, division.periods(spec, self.as_of)))
             self.rows = sum(rows.values())
-            rows[migration.OUT_OF_RANGE] = rows.pop("before") + rows.pop("after")
+            rows[division.OUT_OF_RANGE] = rows.pop("before") + rows.pop("after")
             plan = migration.plan_migration(spec, snapshot, self.as_of, rows)
             lines.extend(execute(self.where, plan, plan.digest))
 
@@ -127,7 +127,7 @@ class _Story:
             original, state = snapshot.original, snapshot.online
             key = original.column(spec.partition_key) if original else None
             assert original and key and state, "it was copied before"
-            parts = migration.parts(spec, key.base_type, self.as_of)
+            parts = division.parts(spec, key.base_type, self.as_of)
             proofs, _ = compare.prove(self.where, [(spec, original, parts)], following={spec.name: state.authority})
             self.lost += sum(proof.lost or 0 for proof in proofs)
 
@@ -156,7 +156,7 @@ def _statements(spec: TableSpec, snapshot: Snapshot, as_of: date) -> Statements:
     original = snapshot.original
     assert original is not None, "preflight refuses a specification whose table is missing"
     share = scratch.share_of(traffic.KEYS, original.table.estimated_rows)
-    return traffic.statements(spec, original, migration.periods(spec, as_of), share)
+    return traffic.statements(spec, original, division.periods(spec, as_of), share)
 
 
 # -- the synthetic writer

@@ -15,8 +15,8 @@ from psycopg import sql
 from atlas_ops import bounds, contents, definition, exports, registry
 from atlas_ops.archive import BEFORE
 from atlas_ops.definition import name, plainly, raw, text
+from atlas_ops.division import BOUND_CHECK
 from atlas_ops.manifest import Export, Form, Month, Named
-from atlas_ops.migration import BOUND_CHECK
 from atlas_ops.model import Partition, Relation, Snapshot
 from atlas_ops.partitions import attached, partitioned_table, qualified
 from atlas_ops.plan import Effect, Step

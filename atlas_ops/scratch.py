@@ -12,10 +12,10 @@ from datetime import date
 
 from psycopg import sql
 
-from atlas_ops import definition, migration, sqlfile
+from atlas_ops import definition, division, installation, sqlfile
 from atlas_ops.definition import insertable, name, names, plainly, raw, text
+from atlas_ops.division import Kind
 from atlas_ops.errors import AtlasError
-from atlas_ops.migration import Kind
 from atlas_ops.model import RehearsalPlace, Relation, Snapshot
 from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.spec import TableSpec
@@ -78,7 +78,7 @@ def refuse(spec: TableSpec, snapshot: Snapshot, place: RehearsalPlace, as_of: da
             why=f"The scratch copy is dropped in one transaction, which takes about {needed:,} locks; this server has {snapshot.server.max_locks:,}.",
             next=f"Raise max_locks_per_transaction, or choose a longer period than {spec.every}.",
         )
-    if migration.install_step(snapshot.installed) is not None:
+    if installation.install_step(snapshot.installed) is not None:
         raise AtlasError(
             what="Our own objects are not in this database, or are those of another version.",
             why="They are part of the exchange, and a rehearsal leaves them as they are.",
@@ -88,7 +88,7 @@ def refuse(spec: TableSpec, snapshot: Snapshot, place: RehearsalPlace, as_of: da
 
 def _locks(spec: TableSpec, original: Relation, as_of: date) -> int:
     """What goes at the end: each partition with its indexes and its TOAST table, and the retired table."""
-    partitions = len(migration.periods(spec, as_of)) + 2
+    partitions = len(division.periods(spec, as_of)) + 2
     return partitions * (len(original.indexes) + len(spec.indexes) + 3)
 
 
@@ -200,7 +200,7 @@ def _sample(spec: TableSpec, original: Relation, rows: int, as_of: date) -> str:
     assert key is not None, "preflight refuses a specification whose key is missing"
     nowhere = [
         f"({part.of_original}) IS NOT TRUE"
-        for part in migration.parts(spec, key.base_type, as_of)
+        for part in division.parts(spec, key.base_type, as_of)
         if part.kind is Kind.UNCOVERED
     ]
     return text(

@@ -20,7 +20,8 @@ from psycopg import sql
 
 from atlas_ops import incoming, online, sqlfile, takeover
 from atlas_ops.definition import insertable, name, names, plainly, raw, switch_triggers, text
-from atlas_ops.migration import Kind, Part, drain_step
+from atlas_ops.division import Kind, Part
+from atlas_ops.migration import drain_step
 from atlas_ops.model import Column, Relation, Snapshot
 from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.report import Check, Severity

@@ -33,9 +33,10 @@ from uuid import UUID
 
 import psycopg
 
-from atlas_ops import archive, catalog, embedded, execute, migration, months, programs
+from atlas_ops import archive, catalog, division, embedded, execute, migration, months, programs
 from atlas_ops.database import Session, connect
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 os.environ.setdefault("ATLAS_OPS_IDLE_SECONDS", "3600")  # it is the children that ask it
 NAME = "bench_archive"
@@ -103,7 +104,7 @@ def built(rows: int) -> Session:
     spec = spec_of(Path("/nonexistent"))
     for plan_of, day in ((migration.plan_migration, AS_OF), (archive.plan_archive, LATER)):
         with connect(where) as connection:
-            snapshot = catalog.snapshot(connection, spec, migration.names_needed(spec, AS_OF))
+            snapshot = catalog.snapshot(connection, spec, division.names_needed(spec, AS_OF))
         plan = plan_of(spec, snapshot, day)
         execute.execute(where, plan, plan.digest)
     return where
@@ -188,7 +189,7 @@ def child(conninfo: str, partition: str, folder: str) -> None:
 
     def read() -> months.Archive:
         with connect(where) as connection:
-            return months.read(where, spec, catalog.snapshot(connection, spec, migration.names_needed(spec, AS_OF)))
+            return months.read(where, spec, catalog.snapshot(connection, spec, division.names_needed(spec, AS_OF)))
 
     exporting = months.exporting([read()], [partition], "archive")
     [line] = months.run_export(exporting, exporting.plan.digest, marks)

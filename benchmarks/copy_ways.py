@@ -19,9 +19,10 @@ from datetime import date
 import psycopg
 from psycopg import sql
 
-from atlas_ops import catalog, compare, demo, embedded, execute, migration
+from atlas_ops import catalog, compare, demo, division, embedded, execute, migration
 from atlas_ops.database import Session, connect
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 AS_OF = date(2026, 11, 23)
 SPEC = {
@@ -47,12 +48,12 @@ def limit(where: Session, spec: TableSpec) -> float:
 def migrate(where: Session, spec: TableSpec) -> float:
     """The whole plan, from the empty partitioned table to VACUUM and ANALYZE."""
     with connect(where) as connection:
-        snapshot = catalog.snapshot(connection, spec, migration.names_needed(spec, AS_OF))
+        snapshot = catalog.snapshot(connection, spec, division.names_needed(spec, AS_OF))
     plan = migration.plan_migration(spec, snapshot, AS_OF)
     started = time.perf_counter()
     execute.execute(where, plan, plan.digest)
     seconds = time.perf_counter() - started
-    parts = migration.parts(spec, "timestamptz", AS_OF)
+    parts = division.parts(spec, "timestamptz", AS_OF)
     assert snapshot.original is not None
     proofs, _ = compare.prove(where, [(spec, snapshot.original, parts)])
     assert all(proof.same for proof in proofs), "a copy that differs has no time"

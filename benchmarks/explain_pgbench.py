@@ -28,9 +28,10 @@ from pathlib import Path
 
 import psycopg
 
-from atlas_ops import catalog, comparison, demo, embedded, execute, measure, migration, timing, workload
+from atlas_ops import catalog, comparison, demo, division, embedded, execute, measure, migration, timing, workload
 from atlas_ops.database import Session, connect, identifier
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 from atlas_ops.workload import Query
 
 AS_OF = date(2026, 11, 27)
@@ -48,7 +49,7 @@ def migrated(where: Session, specs: tuple[TableSpec, ...]) -> None:
     """Both tables copied, nobody writing."""
     for number, spec in enumerate(specs):
         with connect(where) as connection:
-            snapshot = catalog.snapshot(connection, spec, migration.names_needed(spec, AS_OF))
+            snapshot = catalog.snapshot(connection, spec, division.names_needed(spec, AS_OF))
         plan = migration.plan_migration(spec, snapshot, AS_OF, install=number == 0)
         if plan.steps:
             execute.execute(where, plan, plan.digest)

@@ -23,7 +23,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from atlas_ops import embedded, monitor, runner
 from atlas_ops.database import Session
-from atlas_ops.spec import tables_from
+from atlas_ops.settings import tables_from
 
 NAME = "bench"
 ROWS = 2_000  # a partition of the small set

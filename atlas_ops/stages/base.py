@@ -11,16 +11,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from atlas_ops import __version__, catalog, compare, cutover, demo, magic, migration, preflight, takeover, verify, views
+from atlas_ops import __version__, catalog, compare, cutover, demo, division, magic, preflight, takeover, verify, views
 from atlas_ops.database import DEMO, Session, connect, identifier, session
+from atlas_ops.division import Part
 from atlas_ops.errors import AtlasError
 from atlas_ops.execute import execute
-from atlas_ops.migration import Part
 from atlas_ops.model import KeyFacts, Relation, Server, Snapshot
 from atlas_ops.plan import Plan, Target, confirmed
 from atlas_ops.progress import Progress
 from atlas_ops.report import RESULT_TYPE, Check, Line, Report, Verdict, stopped
-from atlas_ops.spec import TableSpec, find_specs
+from atlas_ops.settings import find_specs
+from atlas_ops.spec import TableSpec
 from atlas_ops.verify import Difference, PartProof
 
 
@@ -70,7 +71,7 @@ class Run:
         with connect(self.where) as connection:
             placed = [catalog.placed(connection, spec) for spec in self.specs]
             return [
-                (spec, catalog.snapshot(connection, spec, migration.names_needed(spec, self.as_of))) for spec in placed
+                (spec, catalog.snapshot(connection, spec, division.names_needed(spec, self.as_of))) for spec in placed
             ]
 
     def key_figures(self, spec: TableSpec, snapshot: Snapshot) -> tuple[KeyFacts, dict[str, int]] | None:
@@ -84,7 +85,7 @@ class Run:
             return None
         with connect(self.where) as connection:
             facts = catalog.key_facts(connection, spec, snapshot.original.table)
-            return facts, dict(catalog.rows_per_period(connection, spec, migration.periods(spec, self.as_of)))
+            return facts, dict(catalog.rows_per_period(connection, spec, division.periods(spec, self.as_of)))
 
     def migrated(self) -> list[tuple[TableSpec, Snapshot, Relation, tuple[Part, ...]]]:
         """The snapshots of tables whose partitioned copy is there. Raises AtlasError where one is not.
@@ -102,7 +103,7 @@ class Run:
                     why="The table is not there, or its migration has not begun.",
                     next="Run 01 Preflight and 02 Apply migration first.",
                 )
-            found.append((spec, snapshot, original, migration.parts(spec, key.base_type, self.as_of)))
+            found.append((spec, snapshot, original, division.parts(spec, key.base_type, self.as_of)))
         return found
 
     def names(self, number: int = 0) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from atlas_ops import alternatives, explain, migration, workload
+from atlas_ops import alternatives, division, explain, workload
 from atlas_ops.comparison import Foreseen
 from atlas_ops.cutover import turned
 from atlas_ops.model import Snapshot
@@ -31,7 +31,7 @@ def shown(run: Run) -> Table | Words:
     """A line a query; the figures of the run keep it."""
     found: list[Foreseen] = []
     for spec, queries in jobs(run.snapshots()):
-        found += alternatives.foreseen(run.where, spec, queries, migration.periods(spec, run.as_of))
+        found += alternatives.foreseen(run.where, spec, queries, division.periods(spec, run.as_of))
     if not found:
         return NO_WORKLOAD
     run.figures["foreseen"] = explain.foreseen_figures(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from atlas_ops import catalog, charts, lints, migration, policies, preflight, sample, views
+from atlas_ops import catalog, charts, division, lints, policies, preflight, sample, views
 from atlas_ops.database import connect
 from atlas_ops.drawing import Chart
 from atlas_ops.forecast import forecast
@@ -77,7 +77,7 @@ class Preflight(Run):
                 spec,
                 facts.rows,
                 sample.timed(self.where, spec, snapshot.original),
-                len(migration.periods(spec, self.as_of)) + spec.default_partition,
+                len(division.periods(spec, self.as_of)) + spec.default_partition,
             )
             for spec, snapshot, facts, _ in self._read
             if facts and snapshot.original

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from atlas_ops import charts, verify, views
+from atlas_ops.division import Part
 from atlas_ops.drawing import Chart
-from atlas_ops.migration import Part
 from atlas_ops.model import Relation, Snapshot
 from atlas_ops.plan import Plan, joined
 from atlas_ops.report import Report, Verdict, stopped

@@ -12,7 +12,8 @@ import pytest
 from database.conftest import MESSAGES, USAGE_LOGS, Operations
 from psycopg.conninfo import conninfo_to_dict
 
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 STAGES = ("plain", "copied", "cut over", "rolled back")
 AS_OF = date(2026, 11, 23)

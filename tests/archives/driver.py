@@ -10,10 +10,10 @@ from typing import Any
 
 from archives.road import LATER
 
-from atlas_ops import catalog, database, execute, migration, months, restoring
+from atlas_ops import catalog, database, division, execute, months, restoring
 from atlas_ops.archive import STAGE, plan_archive
 from atlas_ops.errors import AtlasError
-from atlas_ops.spec import tables_from
+from atlas_ops.settings import tables_from
 
 
 def station(
@@ -35,7 +35,7 @@ def station(
     [spec] = tables_from([keys])
     where = database.Session("test", conninfo, STAGE)
     with database.connect(where) as connection:
-        snapshot = catalog.snapshot(connection, spec, migration.names_needed(spec, date.fromisoformat(day)))
+        snapshot = catalog.snapshot(connection, spec, division.names_needed(spec, date.fromisoformat(day)))
     stop = ""
     try:
         found = months.read(where, spec, snapshot)

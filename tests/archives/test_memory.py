@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from archives.road import Road
 
-from atlas_ops import catalog, database, migration, months
+from atlas_ops import catalog, database, division, months
 from atlas_ops.archive import STAGE
-from atlas_ops.spec import tables_from
+from atlas_ops.settings import tables_from
 
 MORE_BYTES = 32 << 20
 """What a peak may differ by: allocators keep what they were given. The larger month holds more than that by far."""
@@ -30,7 +30,7 @@ def peak(conninfo: str, keys: dict[str, Any], day: str, partition: str) -> int:
 
     def read() -> months.Archive:
         with database.connect(where) as connection:
-            names = migration.names_needed(spec, date.fromisoformat(day))
+            names = division.names_needed(spec, date.fromisoformat(day))
             return months.read(where, spec, catalog.snapshot(connection, spec, names))
 
     exporting = months.exporting([read()], [partition], "archive")

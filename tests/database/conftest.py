@@ -14,12 +14,13 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from atlas_ops import catalog, compare, cutover, database, execute, migration, online, preflight, verify
-from atlas_ops.migration import Part
+from atlas_ops import catalog, compare, cutover, database, division, execute, migration, online, preflight, verify
+from atlas_ops.division import Part
 from atlas_ops.model import Relation, Snapshot
 from atlas_ops.plan import Plan, joined
 from atlas_ops.report import Check, Line, Severity
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 _KEYED = (
     "SELECT n, CASE WHEN n % 10 > 0 THEN '2023-12-30'::timestamptz + n * interval '1 day' END, '2024-01-31'::timestamptz + n * interval '1 day', "
@@ -112,7 +113,7 @@ class Operations:
 
     def snapshot(self, db: Any, spec: TableSpec) -> Snapshot:
         with database.connect(self.session(db)) as conn:
-            return catalog.snapshot(conn, spec, migration.names_needed(spec, self.as_of))
+            return catalog.snapshot(conn, spec, division.names_needed(spec, self.as_of))
 
     def checks(self, db: Any, spec: TableSpec, *, whole: bool = True) -> tuple[Check, ...]:
         """What preflight says; `whole`: with the reads of the key, where the table can be read at all."""
@@ -122,7 +123,7 @@ class Operations:
             return first
         with database.connect(self.session(db)) as conn:
             facts = catalog.key_facts(conn, spec, found.original.table)
-            counts = catalog.rows_per_period(conn, spec, migration.periods(spec, self.as_of))
+            counts = catalog.rows_per_period(conn, spec, division.periods(spec, self.as_of))
         return preflight.checks(spec, found, self.as_of, facts, dict(counts))
 
     def reds(self, db: Any, spec: TableSpec) -> list[str]:
@@ -149,7 +150,7 @@ class Operations:
         """Every stretch of the key of a table that is there."""
         original = self.snapshot(db, spec).original
         assert original is not None
-        return migration.parts(spec, _key_type(spec, original), self.as_of)
+        return division.parts(spec, _key_type(spec, original), self.as_of)
 
     def prove(self, db: Any, *specs: TableSpec) -> int:
         """Every part is the same on both sides; returns the rows of the originals."""
@@ -158,7 +159,7 @@ class Operations:
             found = self.snapshot(db, spec)
             assert found.original is not None
             key_type = _key_type(spec, found.original)
-            tables.append((spec, found.original, migration.parts(spec, key_type, self.as_of)))
+            tables.append((spec, found.original, division.parts(spec, key_type, self.as_of)))
         proofs, differences = compare.prove(self.session(db), tables)
         assert [(proof.table, proof.part) for proof in proofs if not proof.same] == []
         assert differences == ()
@@ -170,7 +171,7 @@ class Operations:
         """The specification as it reads since the last exchange, and what the catalogs say by it."""
         with database.connect(self.session(db)) as conn:
             found = catalog.placed(conn, spec)
-            return found, catalog.snapshot(conn, found, migration.names_needed(found, self.as_of))
+            return found, catalog.snapshot(conn, found, division.names_needed(found, self.as_of))
 
     def carry_out(self, db: Any, plan: Plan) -> tuple[Line, ...]:
         return execute.execute(self.session(db), plan, plan.digest)
@@ -212,7 +213,7 @@ class Operations:
         """Both sides in one snapshot, with a look into the key log."""
         found, snapshot = self.placed(db, spec)
         assert snapshot.original is not None and snapshot.online is not None
-        parts = migration.parts(found, _key_type(found, snapshot.original), self.as_of)
+        parts = division.parts(found, _key_type(found, snapshot.original), self.as_of)
         return compare.prove(
             self.session(db), [(found, snapshot.original, parts)], following={spec.name: snapshot.online.authority}
         )
@@ -403,7 +404,7 @@ class Subject:
 
     def snapshot(self, spec: TableSpec) -> Snapshot:
         with database.connect(self.where) as conn:
-            return catalog.snapshot(conn, spec, migration.names_needed(spec, self.as_of))
+            return catalog.snapshot(conn, spec, division.names_needed(spec, self.as_of))
 
     def plan(self) -> Plan:
         return joined(
@@ -433,7 +434,7 @@ class Subject:
             return found
         with database.connect(self.where) as conn:
             facts = catalog.key_facts(conn, spec, snapshot.original.table)
-            counts = catalog.rows_per_period(conn, spec, migration.periods(spec, self.as_of))
+            counts = catalog.rows_per_period(conn, spec, division.periods(spec, self.as_of))
         return preflight.checks(spec, snapshot, self.as_of, facts, dict(counts))
 
     def compared(self) -> list[tuple[TableSpec, Relation, Sequence[Part]]]:
@@ -458,7 +459,7 @@ class Subject:
         original = self.snapshot(spec).original
         key = original.column(spec.partition_key) if original else None
         assert original and key
-        return original, migration.parts(spec, key.base_type, self.as_of)
+        return original, division.parts(spec, key.base_type, self.as_of)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from atlas_ops import advice, measure
 from atlas_ops.comparison import QueryResult, Variant, judged
-from atlas_ops.spec import tables_from
+from atlas_ops.settings import tables_from
 from atlas_ops.workload import Query
 from tests.database.conftest import MONTHS, Subject
 

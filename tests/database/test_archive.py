@@ -10,11 +10,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from atlas_ops import archive, catalog, database, execute, migration
+from atlas_ops import archive, catalog, database, division, execute, migration
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import Snapshot
 from atlas_ops.plan import Plan
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 AS_OF = date(2026, 11, 23)
 
@@ -35,7 +36,7 @@ WITHOUT_DEFAULT = {"default_partition": False, "from": "2014-01-01", "every": "y
 
 def snapshot(atlas: Any, table: TableSpec) -> Snapshot:
     with database.connect(session(atlas)) as conn:
-        return catalog.snapshot(conn, table, migration.names_needed(table, AS_OF))
+        return catalog.snapshot(conn, table, division.names_needed(table, AS_OF))
 
 
 def migrate(atlas: Any, table: TableSpec) -> None:

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from atlas_ops import database, spec
+from atlas_ops import database, settings
 from atlas_ops.errors import AtlasError
 from atlas_ops.report import Check, Severity
 
@@ -63,7 +63,7 @@ def test_a_missing_service_says_what_to_write_where(tmp_path: Path, monkeypatch:
 )
 def test_a_connection_string_is_refused_without_echo(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGSERVICEFILE", "/nonexistent")
-    for door in (lambda: database.session(written, "preflight"), lambda: spec.find_specs(written, [])):
+    for door in (lambda: database.session(written, "preflight"), lambda: settings.find_specs(written, [])):
         with pytest.raises(AtlasError) as stop:
             door()
         assert "hunter2" not in str(stop.value) and "db.example.com" not in str(stop.value)

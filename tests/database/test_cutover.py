@@ -343,14 +343,14 @@ def test_two_rows_of_one_primary_key_bar_the_way_back_until_one_is_gone(
 CHILD = """
 import json, os, signal, sys
 from datetime import date
-from atlas_ops import catalog, cutover, database, exchange, execute, migration
-from atlas_ops.spec import tables_from
+from atlas_ops import catalog, cutover, database, division, exchange, execute
+from atlas_ops.settings import tables_from
 conninfo, table, as_of, end, idle_ms = json.loads(sys.argv[1])
 cutover.IDLE_MS = idle_ms
 where = database.Session("test", conninfo, "test")
 [spec] = tables_from([table])
 with database.connect(where) as conn:
-    snapshot = catalog.snapshot(conn, spec, migration.names_needed(spec, date.fromisoformat(as_of)))
+    snapshot = catalog.snapshot(conn, spec, division.names_needed(spec, date.fromisoformat(as_of)))
 plan = cutover.plan_cut_over(spec, snapshot, date.fromisoformat(as_of))
 timed, ends = exchange._timed, [end]
 

@@ -19,6 +19,7 @@ from atlas_ops import (
     catalog,
     comparison,
     database,
+    division,
     execute,
     explain,
     measure,
@@ -28,7 +29,8 @@ from atlas_ops import (
 )
 from atlas_ops.comparison import QueryResult
 from atlas_ops.errors import AtlasError
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 from atlas_ops.workload import Query
 
 AS_OF = date(2026, 11, 23)
@@ -67,7 +69,7 @@ def migrated(server: Any, template: str) -> Iterator[Migrated]:
     where = database.Session("test", clone.conninfo, "explain_analysis")
     for number, spec in enumerate((MESSAGES, USAGE_LOGS)):
         with database.connect(where) as conn:
-            snapshot = catalog.snapshot(conn, spec, migration.names_needed(spec, AS_OF))
+            snapshot = catalog.snapshot(conn, spec, division.names_needed(spec, AS_OF))
         plan = migration.plan_migration(spec, snapshot, AS_OF, install=number == 0)
         assert execute.execute(where, plan, plan.digest)
     yield Migrated(where, clone.conninfo)
@@ -342,7 +344,7 @@ def test_what_the_text_tells_is_what_is_measured(results: list[QueryResult], mig
     foreseen = {
         each.query.name: each
         for spec in (MESSAGES, USAGE_LOGS)
-        for each in alternatives.foreseen(migrated.where, spec, read.queries, migration.periods(spec, AS_OF))
+        for each in alternatives.foreseen(migrated.where, spec, read.queries, division.periods(spec, AS_OF))
     }
     assert set(foreseen) == {r.name for r in results}
     for result in results:
@@ -361,7 +363,7 @@ def test_what_cannot_be_read_is_foreseen_as_unknown(migrated: Migrated) -> None:
         Query(name="fails", description="d", table="messages", sql="SELECT 1 FROM {table} WHERE created_at > %(b)s::timestamptz",
               bindings="SELECT 'no time' AS b"),
     ]  # fmt: skip
-    found = alternatives.foreseen(migrated.where, MESSAGES, queries, migration.periods(MESSAGES, AS_OF))
+    found = alternatives.foreseen(migrated.where, MESSAGES, queries, division.periods(MESSAGES, AS_OF))
     assert [each.foresight.reads for each in found] == ["unknown", "some", "some", "some"]
     assert [found[place].partitions for place in (0, 1, 3)] == [None, None, None]
     explain.foreseen_table(found)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from atlas_ops import database, migration, sample
+from atlas_ops import database, division, sample
 from atlas_ops.errors import AtlasError
 from atlas_ops.forecast import Forecast, Sample, forecast
 
@@ -36,7 +36,7 @@ def foretold(subject: Any) -> list[Forecast]:
     for spec in subject.specs:
         original = subject.snapshot(spec).original
         rows = subject.value(f"SELECT count(*) FROM {spec.table}")
-        partitions = len(migration.periods(spec, subject.as_of)) + spec.default_partition
+        partitions = len(division.periods(spec, subject.as_of)) + spec.default_partition
         found.append(forecast(spec, rows, sample.timed(subject.where, spec, original), partitions))
     return found
 

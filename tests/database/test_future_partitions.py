@@ -14,7 +14,7 @@ import pytest
 from database.clients import MOMENT, Clients, read_for_five_seconds
 
 from atlas_ops import care as reads
-from atlas_ops import catalog, database, maintain, migration
+from atlas_ops import catalog, database, division, maintain
 from atlas_ops.bounds import Every, period_of
 from atlas_ops.model import Relation
 from atlas_ops.spec import TableSpec
@@ -159,7 +159,7 @@ def ranged(ops: Any, db: Any) -> list[str]:
 
 def missing(db: Any, spec: TableSpec, as_of: date) -> Any:
     with database.connect(database.Session("test", db.conninfo, "test")) as conn:
-        snapshot = catalog.snapshot(conn, spec, migration.names_needed(spec, as_of))
+        snapshot = catalog.snapshot(conn, spec, division.names_needed(spec, as_of))
         return maintain.missing(spec, snapshot, reads.upkeep(conn, spec, snapshot, as_of), as_of)
 
 

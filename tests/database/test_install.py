@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from atlas_ops import execute, migration, sqlfile
+from atlas_ops import execute, installation, sqlfile
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def copied(empty: Any, ops: Any) -> Any:
 def test_the_files_can_be_pasted_into_psql_twice(empty: Any, ops: Any) -> None:
     dumps = []
     for _ in range(2):
-        for name in migration.INSTALL:
+        for name in installation.INSTALL:
             path = sqlfile.ROOT / "install" / f"{name}.sql"
             assert ops.psql(empty, "-f", str(path)) == ""
         dumps.append(ops.dump(empty, "-s"))
@@ -43,7 +43,7 @@ def test_what_was_opened_by_default_privileges_is_closed_again(empty: Any, ops: 
             for kind in ("TABLES", "FUNCTIONS", "SCHEMAS")
         ),
     )
-    for name in migration.INSTALL:
+    for name in installation.INSTALL:
         ops.psql(empty, "-f", str(sqlfile.ROOT / "install" / f"{name}.sql"))
     open_to = (
         "SELECT (SELECT count(*) FROM pg_class c, aclexplode(c.relacl) a WHERE a.grantee <> c.relowner AND "
@@ -120,5 +120,5 @@ def test_only_what_is_lost_or_old_is_installed_again(copied: Any, ops: Any, name
 def test_two_tables_share_one_installation(atlas: Any, now: Any, atlas_specs: Callable[..., Any]) -> None:
     plan = now.plan(atlas, *atlas_specs())
     assert [step.name for step in plan.steps if step.name.startswith("install")] == [
-        f"install {', '.join(migration.INSTALL)}"
+        f"install {', '.join(installation.INSTALL)}"
     ]

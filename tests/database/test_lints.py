@@ -8,7 +8,8 @@ import pytest
 
 from atlas_ops import catalog, cutover, database, lints
 from atlas_ops.report import Check, Severity
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 from tests.database.conftest import MESSAGES, USAGE_LOGS
 
 ONLINE = {"copy": "online", "every": "year"}

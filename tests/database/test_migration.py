@@ -25,7 +25,7 @@ from atlas_ops.bounds import Every, period_of
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import Policy, Relation
 from atlas_ops.plan import Effect
-from atlas_ops.spec import tables_from
+from atlas_ops.settings import tables_from
 
 FILL = (
     "INSERT INTO note (id, at) SELECT n, '2023-12-30'::timestamptz + n * interval '1 day' FROM generate_series(1, 70) n"
@@ -197,13 +197,13 @@ CHILD = """
 import json, sys
 from dataclasses import replace
 from datetime import date
-from atlas_ops import catalog, database, execute, migration
-from atlas_ops.spec import tables_from
+from atlas_ops import catalog, database, division, execute, migration
+from atlas_ops.settings import tables_from
 conninfo, tables, as_of, waits = json.loads(sys.argv[1])
 where = database.Session("test", conninfo, "test")
 [spec] = tables_from(tables)
 with database.connect(where) as conn:
-    snapshot = catalog.snapshot(conn, spec, migration.names_needed(spec, date.fromisoformat(as_of)))
+    snapshot = catalog.snapshot(conn, spec, division.names_needed(spec, date.fromisoformat(as_of)))
 plan = migration.plan_migration(spec, snapshot, date.fromisoformat(as_of))
 
 def told(done, total, label):

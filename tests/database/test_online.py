@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from atlas_ops import cutover, database, execute, migration, online, verify
+from atlas_ops import cutover, database, division, execute, online, verify
 from atlas_ops.errors import AtlasError
 from atlas_ops.stages.apply_migration import ApplyMigration
 from atlas_ops.stages.cut_over import CutOver
@@ -32,7 +32,7 @@ class Passes:
         self.spec, snapshot = ops.placed(db, spec)
         self.original, self.authority = snapshot.original, snapshot.online.authority
         key = self.original.column(self.spec.partition_key)
-        self.parts = [one for one in migration.parts(self.spec, key.base_type, ops.as_of) if one.table]
+        self.parts = [one for one in division.parts(self.spec, key.base_type, ops.as_of) if one.table]
         self.log = online.log(self.spec).as_string(None)
 
     def one(self, limit: int) -> None:
@@ -233,13 +233,13 @@ def test_a_month_that_is_one_moment_is_one_batch(empty: Any, ops: Any) -> None:
 KILLED = """
 import json, os, signal, sys
 from datetime import date
-from atlas_ops import catalog, database, execute, migration
-from atlas_ops.spec import tables_from
+from atlas_ops import catalog, database, division, execute, migration
+from atlas_ops.settings import tables_from
 conninfo, table, as_of, rows = json.loads(sys.argv[1])
 where = database.Session("test", conninfo, "test")
 [spec] = tables_from([table])
 with database.connect(where) as conn:
-    snapshot = catalog.snapshot(conn, spec, migration.names_needed(spec, date.fromisoformat(as_of)))
+    snapshot = catalog.snapshot(conn, spec, division.names_needed(spec, date.fromisoformat(as_of)))
 plan = migration.plan_migration(spec, snapshot, date.fromisoformat(as_of), rows)
 batches = []
 

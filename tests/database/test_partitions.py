@@ -8,12 +8,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from atlas_ops import catalog, database, execute, inspection, migration, partitions
+from atlas_ops import catalog, database, division, execute, inspection, migration, partitions
 from atlas_ops.model import Snapshot
 from atlas_ops.partitions import Kind
 from atlas_ops.plan import Plan
 from atlas_ops.report import Check, Severity
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 AS_OF = date(2026, 11, 23)
 
@@ -30,7 +31,7 @@ def spec(**keys: Any) -> TableSpec:
 
 def snapshot(atlas: Any, table: TableSpec) -> Snapshot:
     with database.connect(session(atlas)) as conn:
-        return catalog.snapshot(conn, table, migration.names_needed(table, AS_OF))
+        return catalog.snapshot(conn, table, division.names_needed(table, AS_OF))
 
 
 def migrate(atlas: Any, table: TableSpec) -> Snapshot:

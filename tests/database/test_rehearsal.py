@@ -15,7 +15,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from atlas_ops import catalog, cutover, database, exchange, execute, migration, rehearsal, scratch, traffic
+from atlas_ops import (
+    catalog,
+    cutover,
+    database,
+    exchange,
+    execute,
+    installation,
+    rehearsal,
+    scratch,
+    traffic,
+)
 from atlas_ops.errors import AtlasError
 from atlas_ops.plan import Plan, Target
 from atlas_ops.rehearsal import Load
@@ -32,7 +42,7 @@ def installed(ops: Any) -> Callable[[Any], None]:
     def install(db: Any) -> None:
         with database.connect(ops.session(db)) as conn:
             server = catalog.server(conn)
-        step = migration.install_step(())
+        step = installation.install_step(())
         assert step is not None
         plan = Plan("test", Target(server.system_identifier, server.database), (step,))
         execute.execute(ops.session(db), plan, plan.digest)
@@ -269,11 +279,11 @@ def test_what_a_killed_rehearsal_left_goes_with_the_next_one(note: Any, ops: Any
     script = tmp_path / "killed.py"
     script.write_text(
         "import sys, time\nfrom datetime import date\nfrom atlas_ops import catalog, database, migration, rehearsal, scratch\n"
-        "from atlas_ops.spec import tables_from\n"
+        "from atlas_ops.settings import tables_from\n"
         f"(spec,) = tables_from([{dict(table='note', partition_key='at', until='2024-03-01', ahead=1, copy='online', **{'from': '2024-01-01'})!r}])\n"
         f"where, day = database.Session('test', {note.conninfo!r}, 'test'), date(2024, 1, 15)\n"
         "with database.connect(where) as conn:\n"
-        "    snapshot = catalog.snapshot(conn, spec, migration.names_needed(spec, day))\n"
+        "    snapshot = catalog.snapshot(conn, spec, division.names_needed(spec, day))\n"
         "plan = scratch.plan_scratch(spec, snapshot, day)\n"
         "rehearsal.on_scratch(where, plan, spec, day, rehearsal.Load(50, 2, 5.0), lambda done, total, label: print(label, flush=True))\n"
     )

@@ -14,12 +14,13 @@ import psycopg
 import pytest
 
 from atlas_ops import care as reads
-from atlas_ops import catalog, cutover, database, execute, maintain, migration, scheduling
+from atlas_ops import catalog, cutover, database, division, execute, maintain, migration, scheduling
 from atlas_ops.bounds import Every, period_of
 from atlas_ops.embedded import Cluster
 from atlas_ops.errors import AtlasError
 from atlas_ops.report import Severity
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 PG_CRON = Path("/usr/share/postgresql/15/extension/pg_cron.control")
@@ -102,7 +103,7 @@ def plan_and_do(db: Cron, ops: Any) -> None:
 def one_set(db: Cron, as_of: date = TODAY, conninfo: str = "") -> scheduling.Set:
     spec = the_spec()
     with database.connect(database.Session("test", conninfo or db.conninfo, "test")) as conn:
-        snapshot = catalog.snapshot(conn, spec, migration.names_needed(spec, as_of))
+        snapshot = catalog.snapshot(conn, spec, division.names_needed(spec, as_of))
         return spec, snapshot, reads.upkeep(conn, spec, snapshot, as_of)
 
 

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from atlas_ops import cli, database, demo, measure, skeleton, statements, tracked, workload
 from atlas_ops.embedded import SUPERUSER, Cluster
 from atlas_ops.errors import AtlasError
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 from atlas_ops.tables import Table
 from tests.database.conftest import MESSAGES, USAGE_LOGS, Subject
 

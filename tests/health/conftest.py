@@ -17,7 +17,8 @@ from psycopg.conninfo import conninfo_to_dict
 from atlas_ops import alerts, examination, health_catalog
 from atlas_ops.alerts import Judgement, Level
 from atlas_ops.health import Health
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 AS_OF = date(2026, 11, 23)
 TEMPLATE = "template_watched"

@@ -14,13 +14,13 @@ import pytest
 from health.conftest import AS_OF, MADE, Watched, spec
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from atlas_ops import alerts, archive, examination, execute, health_catalog, migration
+from atlas_ops import alerts, archive, division, examination, execute, health_catalog, migration
 from atlas_ops.alerts import NOT_READ, Level
 from atlas_ops.errors import AtlasError
 from atlas_ops.health import State
 from atlas_ops.plan import Plan
 from atlas_ops.report import Severity
-from atlas_ops.spec import tables_from
+from atlas_ops.settings import tables_from
 from atlas_ops.vitals import Vitals
 
 CLOSED = "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY; ALTER TABLE {0} SET (autovacuum_enabled = false)"
@@ -41,7 +41,7 @@ def waiting(name: str, bound: str) -> tuple[str, ...]:
     return (
         f"CREATE TABLE partitions.{name} (LIKE event INCLUDING ALL)",
         CLOSED.format(f"partitions.{name}"),
-        f"COMMENT ON TABLE partitions.{name} IS $${migration.mark_prefix(spec())}{bound}$$",
+        f"COMMENT ON TABLE partitions.{name} IS $${division.mark_prefix(spec())}{bound}$$",
     )
 
 

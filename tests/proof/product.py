@@ -6,13 +6,14 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from atlas_ops import catalog, compare, cutover, database, migration, preflight
+from atlas_ops import catalog, compare, cutover, database, division, migration, preflight
 from atlas_ops.database import Session
 from atlas_ops.execute import execute
 from atlas_ops.model import Snapshot
 from atlas_ops.plan import Plan
 from atlas_ops.report import Severity
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 AS_OF = date(2024, 3, 15)
 STAGES: dict[str, Callable[[TableSpec, Snapshot], Plan]] = {
@@ -34,7 +35,7 @@ def specification(**keys: Any) -> TableSpec:
 def look(where: Session, spec: TableSpec) -> tuple[TableSpec, Snapshot]:
     with database.connect(where) as conn:
         placed = catalog.placed(conn, spec)
-        return placed, catalog.snapshot(conn, placed, migration.names_needed(placed, AS_OF))
+        return placed, catalog.snapshot(conn, placed, division.names_needed(placed, AS_OF))
 
 
 def red(stage: str, spec: TableSpec, snapshot: Snapshot) -> list[str]:
@@ -74,7 +75,7 @@ def prove(conninfo: str, keys: dict[str, Any] | None = None) -> dict[str, int]:
     assert original is not None and snapshot.online is not None
     key = original.column(spec.partition_key)
     assert key is not None
-    parts = migration.parts(spec, key.base_type, AS_OF)
+    parts = division.parts(spec, key.base_type, AS_OF)
     proofs, _ = compare.prove(where, [(spec, original, parts)], following={spec.name: snapshot.online.authority})
     assert all(proof.proven for proof in proofs), proofs
     return {"rows": sum(proof.original.rows for proof in proofs), "waiting": sum(proof.waiting for proof in proofs)}

@@ -17,7 +17,8 @@ from atlas_ops import cutover
 from atlas_ops.errors import AtlasError
 from atlas_ops.model import Snapshot
 from atlas_ops.plan import Plan
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 COMMON = {"from": "2024-01-01", "until": "2027-01-01", "every": "year", "ahead": 1, "copy": "online"}
 TABLES = [

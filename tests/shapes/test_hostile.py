@@ -14,7 +14,7 @@ from shapes.skeleton import Tap, skeleton
 from shapes.story import Story
 
 import atlas_ops
-from atlas_ops import spec
+from atlas_ops import settings, spec
 from atlas_ops.errors import AtlasError
 from atlas_ops.stages.apply_migration import ApplyMigration
 from atlas_ops.stages.inspect_partitions import InspectPartitions
@@ -109,7 +109,7 @@ NAMES: dict[str, Callable[[spec.TableSpec], str]] = {
     "indexes": lambda read: read.indexes[0][0],
 }
 STRINGS = sorted(
-    key for key, kind in spec.json_schema()["$defs"]["TableSpec"]["properties"].items() if "string" in str(kind)
+    key for key, kind in settings.json_schema()["$defs"]["TableSpec"]["properties"].items() if "string" in str(kind)
     and key not in {"workload", "archive_to"}  # paths: opened, and for DuckDB a literal
 )  # fmt: skip
 
@@ -120,7 +120,7 @@ def test_a_hostile_text_is_refused_or_read_as_a_name(key: str) -> None:
         for written in (word, f"public.{word}", f'"x"{word}', f'"x".{word}', f'"{word}', quoted(word)):
             value: Any = [[written]] if key == "indexes" else written
             try:
-                [read] = spec.tables_from([{**KEYS, key: value}])
+                [read] = settings.tables_from([{**KEYS, key: value}])
             except AtlasError as stop:
                 assert stop.what and stop.next
                 assert written != quoted(word) or key not in NAMES
@@ -148,7 +148,7 @@ def test_an_expression_cannot_leave_its_place(word: str) -> None:
     if word in ("'||sing()||'", '"||sing()||"'):
         return  # a whole expression: one text. It is shown in the plan, as the DBA wrote it
     with pytest.raises(AtlasError):
-        spec.tables_from([{**KEYS, "null_keys": {"value": word}}])
+        settings.tables_from([{**KEYS, "null_keys": {"value": word}}])
 
 
 @pytest.mark.parametrize("word", HOSTILE)

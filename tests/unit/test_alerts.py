@@ -15,7 +15,8 @@ from atlas_ops.bounds import Every, period_of
 from atlas_ops.errors import AtlasError
 from atlas_ops.health import Figure, Health, State
 from atlas_ops.report import Severity
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 from atlas_ops.thresholds import FIGURES
 from atlas_ops.vitals import Unread
 

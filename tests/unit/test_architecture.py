@@ -37,9 +37,10 @@ def _room(modules: str, *imports: str, pure: bool = True) -> Room:
 ROOMS = {
     "words": _room("errors model"),
     "calendar": _room("bounds", "words"),
-    "parameters": _room("spec thresholds workload written yamlfile", "words", "calendar", "parameters"),
+    "parameters": _room("settings spec thresholds workload written yamlfile", "words", "calendar", "parameters"),
     "decisions": _room(
-        "sqlfile plan report definition online repoint migration cutover preflight forecast verify partitions inspection "
+        "sqlfile plan report definition online repoint "
+        "division installation copying migration cutover key_checks preflight forecast verify partitions inspection "
         "archive explain advice comparison queryplan timing predicate rewrites idtime index_advice maintain adopt moving scheduling upkeep "
         "health ledger lints policies tables drawing charts query_charts views incoming registry composite keys takeover traffic scratch "
         "querytext asked statements skeleton regression "

@@ -13,7 +13,8 @@ from atlas_ops.bounds import Every, Period, covered, literal, period_of
 from atlas_ops.model import Column, Constraint, Partition, Reference, Relation, Server, Snapshot, Table
 from atlas_ops.plan import Effect, Plan
 from atlas_ops.report import Severity
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 AS_OF = date(2026, 11, 23)
 MARK = 'atlas_ops: rows of "public"."messages" '

@@ -11,7 +11,8 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from atlas_ops import metrics
-from atlas_ops.spec import Settings, TableSpec
+from atlas_ops.settings import Settings
+from atlas_ops.spec import TableSpec
 from atlas_ops.thresholds import FIGURES
 
 ROOT = Path(__file__).parents[2]

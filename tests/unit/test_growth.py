@@ -10,7 +10,8 @@ import pytest
 from atlas_ops import growth
 from atlas_ops.bounds import Every, period_of
 from atlas_ops.growth import Month, When
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 AS_OF = date(2026, 11, 23)
 

@@ -16,7 +16,7 @@ from atlas_ops.bounds import Every, period_of
 from atlas_ops.growth import Expected, Month, When
 from atlas_ops.health import Activity, Figure, Health, State
 from atlas_ops.partitions import Counted, Kind, PartitionRow
-from atlas_ops.spec import tables_from
+from atlas_ops.settings import tables_from
 from atlas_ops.thresholds import FIGURES
 from atlas_ops.vitals import Unread
 

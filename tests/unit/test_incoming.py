@@ -15,7 +15,8 @@ from atlas_ops.incoming import Way
 from atlas_ops.model import Column, Constraint, Reference, Relation, Table, Trigger
 from atlas_ops.plan import Effect
 from atlas_ops.report import Severity
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 AS_OF = date(2024, 1, 15)
 VERSION = 150000

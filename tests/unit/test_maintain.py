@@ -17,7 +17,8 @@ from atlas_ops.model import Column, Constraint, Partition, Relation, Server, Sna
 from atlas_ops.moving import Answer
 from atlas_ops.plan import Effect
 from atlas_ops.report import Severity
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 from atlas_ops.upkeep import ARCHIVED_MARK, Care, CronPlace, Job, Upkeep, Waiting
 
 AS_OF = date(2026, 11, 23)

@@ -11,7 +11,8 @@ import pytest
 from atlas_ops import cutover, migration, online, throttle
 from atlas_ops.model import Column, Constraint, OnlineCopy, Relation, Server, Snapshot, Table
 from atlas_ops.plan import Plan, Step, Target, Throttle, joined
-from atlas_ops.spec import ExchangedSpec, TableSpec, exchanged, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import ExchangedSpec, TableSpec, exchanged
 from atlas_ops.throttle import Pressure
 
 NOTE = Table(

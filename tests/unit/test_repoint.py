@@ -11,7 +11,8 @@ from atlas_ops import repoint
 from atlas_ops.model import Binding, Column, Comment, Constraint, Grant, Index, Policy, Publication, Relation, Table
 from atlas_ops.plan import Effect
 from atlas_ops.report import Severity
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 
 TABLE = Table(
     oid=1, schema="public", name="messages", kind="r", persistence="p", is_partition=False, owner="postgres",

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from atlas_ops import spec
 from atlas_ops.bounds import Every, period_of
 from atlas_ops.errors import AtlasError
-from atlas_ops.spec import TableSpec, find_specs, load, tables_from
+from atlas_ops.settings import find_specs, json_schema, load, tables_from
+from atlas_ops.spec import TableSpec
 from atlas_ops.written import KeyFrom, stretch
 
 ROOT = Path(__file__).parents[2]
@@ -528,7 +528,7 @@ JSON = st.recursive(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from([*spec.json_schema()["$defs"]["TableSpec"]["properties"], "other"]), JSON)
+@given(st.sampled_from([*json_schema()["$defs"]["TableSpec"]["properties"], "other"]), JSON)
 def test_no_value_of_a_key_crashes(key: str, value: object) -> None:
     try:
         table = one(**{key: value})
@@ -630,18 +630,18 @@ def test_a_password_is_refused_where_notebooks_keys_are_let_through(folder: Path
 
 
 def test_the_schema_file_is_in_step() -> None:
-    written = json.dumps(spec.json_schema(), indent=2) + "\n"
+    written = json.dumps(json_schema(), indent=2) + "\n"
     assert (ROOT / "atlas_ops" / "spec.schema.json").read_text() == written, (
-        "write it again: python -c 'import json; from atlas_ops.spec import json_schema; "
+        "write it again: python -c 'import json; from atlas_ops.settings import json_schema; "
         "print(json.dumps(json_schema(), indent=2))' > atlas_ops/spec.schema.json"
     )
 
 
 def test_every_key_is_described_and_its_example_is_accepted() -> None:
-    for model in (spec.json_schema(), spec.json_schema()["$defs"]["TableSpec"]):
+    for model in (json_schema(), json_schema()["$defs"]["TableSpec"]):
         for key, described in model["properties"].items():
             assert described["description"] and described["examples"], key
-    for key, described in spec.json_schema()["$defs"]["TableSpec"]["properties"].items():
+    for key, described in json_schema()["$defs"]["TableSpec"]["properties"].items():
         assert one(**{key: described["examples"][0]}), key
 
 
@@ -658,8 +658,8 @@ def test_a_shipped_file_is_valid_in_every_reader(path: Path) -> None:
     assert set(papermill) == {"database", "tables"}
     assert tables_from(papermill["tables"], folder=path.parent) == read.tables
     jsonschema = pytest.importorskip("jsonschema")
-    jsonschema.Draft202012Validator.check_schema(spec.json_schema())
-    jsonschema.validate(papermill, spec.json_schema())
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    jsonschema.validate(papermill, json_schema())
 
 
 def test_the_three_files_differ_in_their_numbers_and_places_only() -> None:

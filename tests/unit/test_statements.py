@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from atlas_ops import skeleton, sqlfile, statements, workload
 from atlas_ops.model import Column, Constraint, Index, StatementsView, TrackedStatement
+from atlas_ops.settings import tables_from
 from atlas_ops.skeleton import Typed
-from atlas_ops.spec import tables_from
 from atlas_ops.statements import Found, Tracked
 from atlas_ops.tables import Table
 from atlas_ops.views import Words

@@ -10,7 +10,8 @@ import pytest
 from atlas_ops import takeover
 from atlas_ops.model import OnlineCopy, Relation, Server, Snapshot, Table
 from atlas_ops.plan import Effect
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 from tests.unit.test_incoming import REACTIONS, relation
 
 AT = ("public", "messages_partitioned")

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from atlas_ops import migration, traffic
+from atlas_ops import division, traffic
 from atlas_ops.model import Column, Constraint, Index, Relation, Table
 from atlas_ops.report import Line
-from atlas_ops.spec import TableSpec, tables_from
+from atlas_ops.settings import tables_from
+from atlas_ops.spec import TableSpec
 from atlas_ops.traffic import DELETE, INSERT, MOVE, UPDATE, Client, Rehearsal, Stage, Statement, Statements, percentile
 
 AS_OF = dt.date(2024, 1, 15)
@@ -44,7 +45,7 @@ def spec(**keys: Any) -> TableSpec:
 
 def made(original: Relation, **keys: Any) -> Statements:
     wanted = spec(**keys)
-    return traffic.statements(wanted, original, migration.periods(wanted, AS_OF), 12.5)
+    return traffic.statements(wanted, original, division.periods(wanted, AS_OF), 12.5)
 
 
 AT = column("at", "timestamptz")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from atlas_ops import workload
 from atlas_ops.errors import AtlasError
-from atlas_ops.spec import tables_from
+from atlas_ops.settings import tables_from
 from atlas_ops.workload import Query, load, parameters, statement
 
 ATLAS = Path(__file__).parents[2] / "parameters" / "workloads" / "atlas.yml"
