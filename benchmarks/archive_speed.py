@@ -17,6 +17,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -110,18 +111,35 @@ def built(rows: int) -> Session:
     return where
 
 
-def piped(where: Session, partition: str, folder: Path) -> tuple[float, int]:
-    """`pg_dump -Fc` as everybody writes it; seconds and bytes."""
+def piped(where: Session, partition: str, folder: Path) -> Timed:
+    """`pg_dump -Fc` as everybody writes it: seconds, of a processor too, and bytes."""
     program, _ = programs.find("pg_dump", embedded.MAJOR)
     target = folder / "piped.dump"
-    started = time.perf_counter()
+    started, spent = time.perf_counter(), processor(where)
     with target.open("wb") as out:
         subprocess.run([program, "-Fc", "-t", f"partitions.{partition}", "-d", where.conninfo], stdout=out, check=True)
-    return time.perf_counter() - started, target.stat().st_size
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "cpu": processor(where) - spent, "bytes": target.stat().st_size}
+
+
+def processor(where: Session) -> float:
+    """Seconds of a processor that the server's sessions and our programs have used, of those that have ended."""
+    time.sleep(0.3)  # a session ends a moment after its client
+    with psycopg.connect(where.conninfo) as connection:
+        parent = _stat(connection.info.backend_pid)[1]
+    server = sum(int(each) for each in _stat(int(parent))[13:15]) / os.sysconf("SC_CLK_TCK")
+    programs_used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return server + programs_used.ru_utime + programs_used.ru_stime
+
+
+def _stat(process: int) -> list[str]:
+    """What Linux tells of a process, from its state on (proc(5), stat, field 3)."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
 
 
 def road(where: Session, partition: str, folder: Path) -> Timed:
     """Export and proof of one month in a process of its own: seconds, bytes, and its memory."""
+    spent = processor(where)
     done = subprocess.run(
         [sys.executable, __file__, "--child", where.conninfo, partition, str(folder)],
         capture_output=True,
@@ -130,7 +148,7 @@ def road(where: Session, partition: str, folder: Path) -> Timed:
     )
     assert done.returncode == 0, done.stderr
     found: Timed = json.loads(done.stdout)
-    return found
+    return {**found, "cpu": processor(where) - spent}
 
 
 class Marks:
@@ -229,7 +247,7 @@ def main() -> None:
         for number in range(given.rounds):
             peers.append(piped(where, month, folder))
             timed.append(road(where, month, folder / f"archive{number}"))
-            print(f"round {number + 1}: {told_of(peers[-1][0], timed[-1])}", file=sys.stderr, flush=True)
+            print(f"round {number + 1}: {told_of(peers[-1], timed[-1])}", file=sys.stderr, flush=True)
             shutil.rmtree(folder / f"archive{number}")
         sizes = [road(where, each, folder / "archive") for each in ("messages_2024_01", month, "messages_2024_03")]
     embedded.stop(NAME)
@@ -237,22 +255,31 @@ def main() -> None:
     print("\n".join([*speed(peers, timed), "", *memory(sizes)]))
 
 
-def told_of(peer: float, one: Timed) -> str:
+def told_of(peer: Timed, one: Timed) -> str:
     """One round in a line."""
     whole = one["export"] + one["prove"]
-    return f"pg_dump {peer:.1f} s, export {one['export']:.1f} s, proof {one['prove']:.1f} s: {whole / peer:.2f} times as long"
+    times = f"pg_dump {peer['seconds']:.1f} s, export {one['export']:.1f} s, proof {one['prove']:.1f} s"
+    return (
+        f"{times}: {whole / peer['seconds']:.2f} times as long; of a processor {peer['cpu']:.1f} and {one['cpu']:.1f} s"
+    )
 
 
-def speed(peers: list[tuple[float, int]], timed: list[Timed]) -> list[str]:
+def speed(peers: list[Timed], timed: list[Timed]) -> list[str]:
     """The table of the times: medians, and each against pg_dump in the same round."""
     rows, first = timed[0]["rows"], timed[0]
     median = {key: statistics.median(each[key] for each in timed) for key in first if key != "quarters"}
-    peer = statistics.median(seconds for seconds, _ in peers)
+    peer = {key: statistics.median(each[key] for each in peers) for key in ("seconds", "cpu", "bytes")}
     whole = statistics.median(each["export"] + each["prove"] for each in timed)
-    ratio = statistics.median((each["export"] + each["prove"]) / of for each, (of, _) in zip(timed, peers, strict=True))
+    ratio = statistics.median(
+        (each["export"] + each["prove"]) / of["seconds"] for each, of in zip(timed, peers, strict=True)
+    )
     lines = [
-        ("`pg_dump -Fc` piped to a file", peer, f"{peers[0][1] / 1e6:,.0f} MB"),
-        ("export and proof", whole, f"{ratio:.2f} times as long"),
+        (
+            "`pg_dump -Fc` piped to a file",
+            peer["seconds"],
+            f"{peer['bytes'] / 1e6:,.0f} MB; {peer['cpu']:.1f} s of a processor",
+        ),
+        ("export and proof", whole, f"{ratio:.2f} times as long; {median['cpu']:.1f} s of a processor"),
         ("export", median["export"], f"{first['dump'] / 1e6:,.0f} + {first['parquet'] / 1e6:,.0f} MB"),
         ("- digest by the server", median["digest"], ""),
         ("- dump and Parquet side by side", median["files"], ""),
