@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import papermill
+import psycopg
 import pytest
 from ruamel.yaml import YAML
 from traitlets.config import Config
@@ -81,6 +82,32 @@ def test_papermill_on_a_service_shows_then_does_then_proves(parameters, tmp_path
     proven = record.result(json.loads((tmp_path / "verify_counts.ipynb").read_text()))
     assert sum(part["rows"][1] for part in proven["figures"]["parts"]) == 4_000 + 5_000
     assert executed("plan_archive", parameters, tmp_path / "plan_archive.ipynb")["verdict"] == "planned"
+
+
+def test_a_copy_that_follows_nothing_is_opened_by_06_and_closed_by_10(parameters, tmp_path, atlas):
+    def by(stage, **more):
+        return executed(stage, parameters, tmp_path / "out.ipynb", tables=tables, **more)
+
+    def may_write():
+        with atlas.connect(user="authenticator") as connection:
+            try:
+                connection.execute("SET LOCAL ROLE authenticated")
+                connection.execute("UPDATE messages_partitioned SET content = 'x' WHERE false")
+            except psycopg.Error as error:
+                return error.sqlstate
+        return True
+
+    read = YAML(typ="safe", pure=True).load(parameters.read_text())["tables"]
+    other = {"copy": "by_partition", "cut_over": "side_by_side", "incoming_foreign_keys": "refuse"}
+    tables = [{**table, **other} for table in read]
+    for stage, may in (("apply_migration", "55000"), ("cut_over", True), ("roll_back", "55000")):
+        shown = by(stage)
+        assert (shown["verdict"], shown["steps"]) == ("planned", []), stage
+        assert by(stage, confirm=shown["digest"])["verdict"] == "ok", stage
+        assert may_write() == may, stage
+        if stage == "apply_migration":
+            assert [by(after)["verdict"] for after in ("verify_counts", "explain_analysis")] == ["ok", "ok"]
+    assert by("roll_back")["verdict"] == "nothing_to_do"
 
 
 def test_papermills_own_command_refuses_an_unknown_parameter(parameters, tmp_path):

@@ -35,7 +35,9 @@ ORDER BY 2, 3
 """
 FUNCTIONS = """
 SELECT n.nspname AS schema, p.proname AS name, p.oid::regprocedure::text AS signature, p.prorettype = 'trigger'::regtype AS trigger,
-       p.pronargs = p.pronargdefaults AS callable
+       p.prokind = 'p' AS procedure, p.prokind IN ('a', 'w') AS aggregate,
+       ARRAY(SELECT CASE WHEN p.provariadic > 0 AND a.n = p.pronargs THEN 'VARIADIC ' ELSE '' END || 'NULL::' || format_type(a.type, NULL)
+             FROM unnest(p.proargtypes) WITH ORDINALITY AS a(type, n) ORDER BY a.n) AS nothing, p.pronargs = p.pronargdefaults AS callable
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 ORDER BY 1, 2, 3
@@ -280,8 +282,13 @@ def _on_function(each: Any) -> Iterator[tuple[str, sql.Composable]]:
                 "CREATE TEMPORARY TABLE bait (id uuid); CREATE TRIGGER t AFTER INSERT ON bait FOR EACH ROW EXECUTE FUNCTION {}()"
             ).format(at),
         )
-    elif each.callable:
-        yield "EXECUTE", sql.SQL("SELECT 'x' FROM {}()").format(at)
+    elif not each.aggregate:
+        verb = "CALL {}({})" if each.procedure else "SELECT 'x' FROM {}({})"
+        if each.callable:
+            yield "EXECUTE", sql.SQL(verb).format(at, sql.SQL(""))
+        if each.nothing:
+            # who has the right is refused by the function itself, if at all: a right is asked for before a value is looked at
+            yield "EXECUTE with arguments", sql.SQL(verb).format(at, sql.SQL(", ".join(each.nothing)))
 
 
 def let_in(db: Any, field: Battlefield, role: str) -> Iterator[str]:
@@ -358,6 +365,14 @@ def given_all(db: Any, field: Battlefield, role: str) -> Iterator[str]:
                     found = attempt(conn, statement)
                     if found.done and found.rows:
                         yield f"{role}, with all privileges: {verb} {each.schema}.{each.name} {found}"
+        for view in (
+            "pg_stats",
+            "pg_stats_ext",
+            "pg_stats_ext_exprs",
+        ):  # the most common values of a column are its rows'
+            told = conn.execute(f"SELECT count(*)::int FROM {view} WHERE schemaname = 'partitions'").fetchone()
+            if told != (0,):
+                yield f"{role}, with all privileges: {view} tells of {told} columns"
 
 
 def _enter(conn: psycopg.Connection[Any], field: Battlefield, role: str) -> None:

@@ -201,6 +201,32 @@ def test_nothing_that_was_closed_is_open_after_any_stage(atlas: Any, now: Any, h
     war.stage("the retired table was dropped")
 
 
+def test_what_somebody_opens_is_found(atlas: Any, now: Any) -> None:
+    """The attacks themselves: one hole of each kind, and each is told."""
+    war = War(atlas, now, TABLES[1])
+    war.each(now.follow)
+    now.run(
+        atlas,
+        "GRANT SELECT ON partitions.usage_logs_2024 TO authenticated",
+        "GRANT EXECUTE ON FUNCTION atlas_ops.create_partition(text, text, timestamptz) TO authenticated",
+        "GRANT EXECUTE ON FUNCTION public.create_future_partitions(timestamptz) TO anon",
+        "ANALYZE partitions.usage_logs_2025",
+        "ALTER TABLE partitions.usage_logs_2025 DISABLE ROW LEVEL SECURITY",
+        "ALTER TABLE public.usage_logs_partitioned DISABLE ROW LEVEL SECURITY",
+    )
+    with pytest.raises(AssertionError) as found:
+        war.stage("somebody opened it")
+    for told in (
+        "authenticated, let into the schema: SELECT partitions.usage_logs_2024 ",
+        "authenticated, let into the schema: EXECUTE with arguments atlas_ops.create_partition(text,text,timestamp with time zone) ",
+        "anon gained public.create_future_partitions(as_of timestamp with time zone): EXECUTE",
+        "authenticated, with all privileges: SELECT partitions.usage_logs_2025 ",
+        "authenticated, with all privileges: pg_stats tells of ",
+        "authenticated: public.usage_logs_partitioned see foreign ",
+    ):
+        assert told in str(found.value), told
+
+
 COMPOSITE = {**TABLES[0], "incoming_foreign_keys": "composite"}
 FOLLOWS_NOTHING = {"cut_over": "side_by_side", "incoming_foreign_keys": "refuse"}
 # What a composite foreign key cannot serve, and the user who attacks has reacted to his message.
@@ -226,6 +252,8 @@ def test_a_composite_key_opens_no_table_that_refers(atlas: Any, now: Any) -> Non
     war.stage("the cut-over")
     war.each(war.roll_back)
     war.stage("the roll-back")  # the column is there, and no foreign key checks it
+    war.each(lambda db, spec: now.carry_out(db, cutover.plan_switch_off(*now.placed(db, spec))))
+    war.stage("the kill switch")  # the copy is stale, and as closed as while it followed
     war.each(lambda db, spec: now.carry_out(db, cutover.plan_abandon(*now.placed(db, spec))))
     war.stage("the copy was abandoned")
 
