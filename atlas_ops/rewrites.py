@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from psycopg import sql as composed
@@ -199,7 +199,8 @@ def _follows(asked: _Asked) -> Iterator[Rewrite]:
     written = asked.inserted(follows) if follows else None
     if written is None:
         return
-    zoned = facts.time_zone and short(facts.key_type) == "timestamptz"
+    anywhere = follows_from_where(asked.statement, replace(facts.subject(asked.types), time_zone=""), asked.reading)
+    zoned = facts.time_zone and follows != anywhere
     sessions = f" It is so for sessions with TimeZone {facts.time_zone}." if zoned else ""
     yield Rewrite(
         "bare_key",

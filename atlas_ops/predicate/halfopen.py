@@ -1,7 +1,8 @@
 """A key that is wrapped (cast to date, truncated, moved) cannot be pruned by. What follows for the bare key from such a comparison.
 
 What is said is implied, never assumed: a local time that a clock shows twice, or never, moves a bound by less than a day, so where the zone is not
-UTC a bound is a day wider than it would be there.
+UTC a bound is a day wider than it would be there. A day by the session's clock lies within three by UTC's, whatever the zone; said so, the planner
+knows the bounds, which it does not where they follow the session.
 """
 
 from __future__ import annotations
@@ -47,12 +48,14 @@ def follows(node: exp.Expression, wrapped: Wrapped) -> str:
     zone = local.strip("'") or wrapped.time_zone
     counted = wrapped.key_type == "date" and kind not in _UNITS
     by_clock = wrapped.key_type == "timestamp" and wrapped.value_type != "timestamptz"
-    exact = by_clock or counted or zone.lower() in UTC
+    by_day = kind == "date" and not local and wrapped.key_type == "timestamptz"
+    exact = by_clock or counted or (zone.lower() in UTC and not by_day)
     ends = _ends(node, kind, wrapped, local, 0 if exact else 1)
     if ends is None:
         return ""
     lower, upper, inclusive = ends
-    return _said(wrapped, _placed(lower, local), _placed(upper, local), inclusive)
+    clock = "'UTC'" if by_day else local
+    return _said(wrapped, _placed(lower, clock), _placed(upper, clock), inclusive)
 
 
 def _peeled(node: exp.Expression) -> tuple[exp.Expression, str]:

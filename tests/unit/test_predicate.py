@@ -175,17 +175,17 @@ TOLD: list[tuple[str, tuple[str, str, tuple[str, ...], tuple[str, ...]], str]] =
     (
         "SELECT * FROM {table} WHERE created_at::date = %(d)s",
         ("all", "", (), ()),
-        "created_at is cast to date, which no partition bound can match. created_at >= %(d)s - 1 AND created_at < %(d)s + 2 follows from it, and would bound created_at.",
+        "created_at is cast to date, which no partition bound can match. created_at >= (%(d)s - 1)::timestamp AT TIME ZONE 'UTC' AND created_at < (%(d)s + 2)::timestamp AT TIME ZONE 'UTC' follows from it, and would bound created_at.",
     ),
     (
         "SELECT * FROM {table} WHERE date(created_at) = '2026-11-23'",
         ("all", "", (), ()),
-        "created_at is cast to date, which no partition bound can match. created_at >= '2026-11-23'::date - 1 AND created_at < '2026-11-23'::date + 2 follows from it, and would bound created_at.",
+        "created_at is cast to date, which no partition bound can match. created_at >= ('2026-11-23'::date - 1)::timestamp AT TIME ZONE 'UTC' AND created_at < ('2026-11-23'::date + 2)::timestamp AT TIME ZONE 'UTC' follows from it, and would bound created_at.",
     ),
     (
         "SELECT * FROM {table} WHERE created_at::date BETWEEN %(d)s AND %(d)s + 6",
         ("all", "", (), ()),
-        "created_at is cast to date, which no partition bound can match. created_at >= %(d)s - 1 AND created_at < (%(d)s + 6) + 2 follows from it, and would bound created_at.",
+        "created_at is cast to date, which no partition bound can match. created_at >= (%(d)s - 1)::timestamp AT TIME ZONE 'UTC' AND created_at < ((%(d)s + 6) + 2)::timestamp AT TIME ZONE 'UTC' follows from it, and would bound created_at.",
     ),
     (
         "SELECT * FROM {table} WHERE date_trunc('month', created_at) = %(t)s",
@@ -417,18 +417,34 @@ def test_what_is_told_of_a_statement(sql: str, found: tuple[Any, ...], because: 
 
 
 FOLLOWS = [
-    # a date in the time zone of the session, which may be any
-    ("created_at::date = %(d)s", "", "created_at >= %(d)s - 1 AND created_at < %(d)s + 2"),
-    ("created_at::date = %(d)s", "UTC", "created_at >= %(d)s AND created_at < %(d)s + 1"),
-    ("%(d)s = created_at::date", "UTC", "created_at >= %(d)s AND created_at < %(d)s + 1"),
-    ("date(created_at) > '2026-11-23'", "UTC", "created_at >= '2026-11-23'::date + 1"),
-    ("cast(created_at AS date) < %(d)s", "UTC", "created_at < %(d)s"),
-    ("cast(created_at AS date) < %(d)s", "Europe/Berlin", "created_at < %(d)s + 1"),
-    ("created_at::date <= %(d)s", "UTC", "created_at < %(d)s + 1"),
+    # a date in the time zone of the session, which may be any, also where the others are known: a day more at both ends by UTC, which the planner knows
+    (
+        "created_at::date = %(d)s",
+        "",
+        "created_at >= (%(d)s - 1)::timestamp AT TIME ZONE 'UTC' AND created_at < (%(d)s + 2)::timestamp AT TIME ZONE 'UTC'",
+    ),
+    (
+        "created_at::date = %(d)s",
+        "UTC",
+        "created_at >= (%(d)s - 1)::timestamp AT TIME ZONE 'UTC' AND created_at < (%(d)s + 2)::timestamp AT TIME ZONE 'UTC'",
+    ),
+    (
+        "%(d)s = created_at::date",
+        "UTC",
+        "created_at >= (%(d)s - 1)::timestamp AT TIME ZONE 'UTC' AND created_at < (%(d)s + 2)::timestamp AT TIME ZONE 'UTC'",
+    ),
+    (
+        "date(created_at) > '2026-11-23'",
+        "UTC",
+        "created_at >= ('2026-11-23'::date + 1 - 1)::timestamp AT TIME ZONE 'UTC'",
+    ),
+    ("cast(created_at AS date) < %(d)s", "UTC", "created_at < (%(d)s + 1)::timestamp AT TIME ZONE 'UTC'"),
+    ("cast(created_at AS date) < %(d)s", "Europe/Berlin", "created_at < (%(d)s + 1)::timestamp AT TIME ZONE 'UTC'"),
+    ("created_at::date <= %(d)s", "UTC", "created_at < (%(d)s + 2)::timestamp AT TIME ZONE 'UTC'"),
     (
         "created_at::date BETWEEN %(d)s AND current_date",
         "UTC",
-        "created_at >= %(d)s AND created_at < CURRENT_DATE + 1",
+        "created_at >= (%(d)s - 1)::timestamp AT TIME ZONE 'UTC' AND created_at < (CURRENT_DATE + 2)::timestamp AT TIME ZONE 'UTC'",
     ),
     ("created_at::date <> %(d)s", "UTC", ""),
     ("created_at::date IN (%(d)s, '2026-11-23')", "UTC", ""),

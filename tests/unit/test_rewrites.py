@@ -221,15 +221,19 @@ def test_a_uuid_that_is_kept_as_text_tells_no_time() -> None:
 
 
 def test_a_wrapped_key_gets_the_bare_one_beside_it() -> None:
+    """A day by the clock of any session; where the end follows the session, its zone is told."""
     sql = "SELECT count(*) FROM {table} AS m WHERE m.created_at::date = %(day)s GROUP BY role"
-    assert only(sql, replace(FACTS, time_zone="UTC"), types={"day": "date"}) == Rewrite(
-        "bare_key",
-        "Adds m.created_at >= %(day)s AND m.created_at < %(day)s + 1, which follows from the condition that is there. Only the text changes. "
-        "It is so for sessions with TimeZone UTC.",
-        "SELECT count(*) FROM {table} AS m WHERE m.created_at::date = %(day)s AND m.created_at >= %(day)s AND m.created_at < %(day)s + 1 GROUP BY role",
-    )
-    assert only(sql, types={"day": "date"}).description == (
-        "Adds m.created_at >= %(day)s - 1 AND m.created_at < %(day)s + 2, which follows from the condition that is there. Only the text changes."
+    bare = "m.created_at >= (%(day)s - 1)::timestamp AT TIME ZONE 'UTC' AND m.created_at < (%(day)s + 2)::timestamp AT TIME ZONE 'UTC'"
+    for zone in ("", "UTC"):
+        assert only(sql, replace(FACTS, time_zone=zone), types={"day": "date"}) == Rewrite(
+            "bare_key",
+            f"Adds {bare}, which follows from the condition that is there. Only the text changes.",
+            sql.replace(" GROUP", f" AND {bare} GROUP"),
+        )
+    by_month = "SELECT count(*) FROM {table} WHERE date_trunc('month', created_at) = %(at)s"
+    assert only(by_month, types={"at": "timestamptz"}).description.endswith("Only the text changes.")
+    assert only(by_month, replace(FACTS, time_zone="UTC"), types={"at": "timestamptz"}).description.endswith(
+        "Only the text changes. It is so for sessions with TimeZone UTC."
     )
 
 
