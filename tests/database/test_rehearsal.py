@@ -278,7 +278,7 @@ def test_what_a_killed_rehearsal_left_goes_with_the_next_one(note: Any, ops: Any
     spec = ops.spec(copy="online")
     script = tmp_path / "killed.py"
     script.write_text(
-        "import sys, time\nfrom datetime import date\nfrom atlas_ops import catalog, database, migration, rehearsal, scratch\n"
+        "import sys, time\nfrom datetime import date\nfrom atlas_ops import catalog, database, division, rehearsal, scratch\n"
         "from atlas_ops.settings import tables_from\n"
         f"(spec,) = tables_from([{dict(table='note', partition_key='at', until='2024-03-01', ahead=1, copy='online', **{'from': '2024-01-01'})!r}])\n"
         f"where, day = database.Session('test', {note.conninfo!r}, 'test'), date(2024, 1, 15)\n"

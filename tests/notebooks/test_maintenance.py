@@ -25,7 +25,14 @@ def home(service, tmp_path, monkeypatch):
     program = folder / ".venv" / "bin" / "atlas-ops"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m atlas_ops "$@"\n')
     program.chmod(0o755)
-    table = {"table": "public.messages", "partition_key": "created_at", "from": "2024-01-01", "ahead": 1, "null_keys": "set_aside", "copy": "by_partition"}
+    table = {
+        "table": "public.messages",
+        "partition_key": "created_at",
+        "from": "2024-01-01",
+        "ahead": 1,
+        "null_keys": "set_aside",
+        "copy": "by_partition",
+    }
     with (folder / "parameters" / "production.yml").open("w") as out:
         YAML().dump({"database": service, "tables": [table], "as_of": "2026-11-23"}, out)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -34,7 +41,9 @@ def home(service, tmp_path, monkeypatch):
 
 def run(home, line):
     """The line as /bin/sh runs it from there."""
-    return subprocess.run(["sh", "-c", line], cwd=home, env=dict(os.environ), capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        ["sh", "-c", line], cwd=home, env=dict(os.environ), capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def results(home, stage="maintain_partitions"):
@@ -49,7 +58,9 @@ def on(home, day, **more):
 
 
 def test_crons_own_line_keeps_a_table_ahead_and_says_when_it_cannot(home, atlas):
-    [entry] = [line for line in (ROOT / "docs/schedules/atlas_ops.crontab").read_text().splitlines() if line.startswith("17 ")]
+    [entry] = [
+        line for line in (ROOT / "docs/schedules/atlas_ops.crontab").read_text().splitlines() if line.startswith("17 ")
+    ]
     line = entry.split(None, 6)[6].replace("/opt/atlas_ops", str(home))
     migrate = ".venv/bin/atlas-ops run apply_migration -f parameters/production.yml --confirm "
     assert run(home, migrate + "''").returncode == 0
@@ -58,7 +69,9 @@ def test_crons_own_line_keeps_a_table_ahead_and_says_when_it_cannot(home, atlas)
     assert done.returncode == 0, done.stdout + done.stderr
 
     with atlas.connect() as connection:  # of the months that this test is about: a client's clock was ahead
-        connection.execute("DELETE FROM partitions.messages_default WHERE created_at >= '2027-01-01' AND created_at < '2027-06-01'")
+        connection.execute(
+            "DELETE FROM partitions.messages_default WHERE created_at >= '2027-01-01' AND created_at < '2027-06-01'"
+        )
     on(home, "2026-12-05")
     done = run(home, line)
     assert (done.returncode, done.stdout) == (0, ""), "cron sends no mail for a run that is well"
@@ -67,19 +80,27 @@ def test_crons_own_line_keeps_a_table_ahead_and_says_when_it_cannot(home, atlas)
     assert "make partitions.messages_2027_01" in [step["step"] for step in first["steps"]]
     with atlas.connect() as connection:
         assert connection.execute("SELECT to_regclass('partitions.messages_2027_01') IS NOT NULL").fetchone() == (True,)
-        connection.execute("INSERT INTO messages_partitioned (role, content, created_at) VALUES ('user', 'x', '2027-02-03')")
+        connection.execute(
+            "INSERT INTO messages_partitioned (role, content, created_at) VALUES ('user', 'x', '2027-02-03')"
+        )
 
     on(home, "2027-01-05")
     done = run(home, line)
     assert "STOPPED" in done.stdout or "stopped" in done.stdout, "and one for a run that is red"
     assert "2027-02" in done.stdout and "default partition" in done.stdout
-    assert [record.stop(json.loads(path.read_text())) != [] for path in sorted(home.glob("records/*/*_maintain_partitions.ipynb"))] == [False, True]
+    assert [
+        record.stop(json.loads(path.read_text())) != []
+        for path in sorted(home.glob("records/*/*_maintain_partitions.ipynb"))
+    ] == [False, True]
 
     shown = run(home, ".venv/bin/atlas-ops run maintain_partitions -f parameters/production.yml -p what=move")
     assert shown.returncode == 0, shown.stdout
     moving = results(home)[-1]
     assert moving["verdict"] == "planned"
-    moved = run(home, f".venv/bin/atlas-ops run maintain_partitions -f parameters/production.yml -p what=move --confirm {moving['digest']}")
+    moved = run(
+        home,
+        f".venv/bin/atlas-ops run maintain_partitions -f parameters/production.yml -p what=move --confirm {moving['digest']}",
+    )
     assert moved.returncode == 0, moved.stdout
     assert run(home, line).stdout == ""
     with atlas.connect() as connection:

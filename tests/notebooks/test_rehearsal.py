@@ -12,6 +12,8 @@ import pytest
 from traitlets.config import Config
 
 from atlas_ops import embedded, record
+from atlas_ops.errors import AtlasError
+from atlas_ops.stages import start
 
 ROOT = Path(__file__).parents[2]
 QUIET = Config(KernelManager={"transport_encryption": "auto"})
@@ -63,15 +65,14 @@ def test_the_notebook_rehearses_when_its_digest_is_confirmed_and_exchanges_nothi
     assert len(pictures) == 1 and "How long did a client wait?" in pictures[0].data["text/plain"]
     with atlas.connect() as connection:
         kinds = connection.execute("SELECT relkind FROM pg_class WHERE oid = 'public.messages'::regclass").fetchall()
-        left = connection.execute("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'atlas_ops_rehearsal%'").fetchall()
+        left = connection.execute(
+            "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'atlas_ops_rehearsal%'"
+        ).fetchall()
     assert kinds == [("r",)] and left == [(0,)]
 
 
 @pytest.mark.parametrize("rehearse", ["100", -1, True, 10**6])
 def test_a_rate_that_is_none_stops(service, tmp_path, rehearse):
-    from atlas_ops.errors import AtlasError
-    from atlas_ops.stages import start
-
     run = start("cut_over", service, [MESSAGES], "", "2026-11-23")
     with pytest.raises(AtlasError, match="rehearse is"):
         run.rehearse(rehearse)

@@ -26,7 +26,6 @@ STORY = [
 ]
 
 
-
 def ran(*arguments, env, cwd=ROOT, timeout=300):
     return subprocess.run(
         [sys.executable, "-m", *map(str, arguments)],
