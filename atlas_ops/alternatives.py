@@ -25,9 +25,6 @@ from atlas_ops.rewrites import Rewrite, RewriteFacts, candidates
 from atlas_ops.spec import TableSpec
 from atlas_ops.workload import Query, asks, parameters, statement
 
-Counted = dict[str, int | None]
-"""Rows that speak against a rewrite, by the statement that counts them."""
-
 MOST_TRIED = 4
 """Rewrites of one query: each is measured as often as the query itself."""
 
@@ -52,7 +49,7 @@ class Alternatives:
     partitioned: Relation | None
     search_path: str
     default_partition: str = ""  # its name, where there is one
-    _counted: Counted = field(default_factory=dict)
+    _counted: dict[str, int | None] = field(default_factory=dict)
 
     @property
     def original(self) -> str:
@@ -60,13 +57,8 @@ class Alternatives:
         return identifier(*self.spec.original_at)
 
     @classmethod
-    def of(
-        cls, connection: psycopg.Connection, spec: TableSpec, search_path: str, counted: Counted | None = None
-    ) -> Alternatives:
-        """What the catalogs, and a sample of the ids, tell of both tables. Raises AtlasError where the original cannot be read.
-
-        `counted` keeps the counts for the next time.
-        """
+    def of(cls, connection: psycopg.Connection, spec: TableSpec, search_path: str) -> Alternatives:
+        """What the catalogs, and a sample of the ids, tell of both tables. Raises AtlasError where the original cannot be read."""
         with catalog.reading(connection, f"Reading {spec.table}"):
             original = catalog.relation(connection, *spec.original_at)
             partitioned = catalog.relation(connection, *spec.partitioned_at)
@@ -93,7 +85,7 @@ class Alternatives:
                 # without a default partition the rows are read in order as they are asked for
                 covered=_covered(list(bounds.values()), short(facts.key_type)) if default else None,
             )
-        return cls(spec, facts, partitioned, search_path, default, {} if counted is None else counted)
+        return cls(spec, facts, partitioned, search_path, default)
 
     def foreseen(self, query: Query, types: Mapping[str, str]) -> Foresight:
         """What the text of a query tells of the partition key."""

@@ -269,12 +269,12 @@ def _refer_aside(
     if original is None or spec.null_keys != "set_aside" or not there:
         return {}
     queries = incoming.of_aside(spec, original)
-    return {label: int(_one(connection, query)) for label, query in queries.items()}
+    return {label: _count(connection, text) for label, text in queries.items()}
 
 
-def _one(connection: psycopg.Connection, query: str) -> Any:
+def _count(connection: psycopg.Connection, query: str | sql.Composed) -> int:
     row = connection.execute(query).fetchone()
-    return row[0] if row else None
+    return int(row[0]) if row else 0
 
 
 def placed(connection: psycopg.Connection, spec: TableSpec) -> TableSpec:
@@ -357,11 +357,8 @@ def online_copy(connection: psycopg.Connection, spec: TableSpec) -> OnlineCopy |
     )
     if not found:
         return None
-    counted = 0
-    if found[0].log_bytes:
-        row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(online.log(spec))).fetchone()
-        counted = row[0] if row else 0
-    return replace(found[0], log_rows=counted)
+    waiting = sql.SQL("SELECT count(*) FROM {}").format(online.log(spec))
+    return replace(found[0], log_rows=_count(connection, waiting) if found[0].log_bytes else 0)
 
 
 def lints(connection: psycopg.Connection, spec: TableSpec, snapshot: Snapshot) -> tuple[Lint, ...]:

@@ -18,7 +18,6 @@ from atlas_ops.plan import Effect, Step
 from atlas_ops.spec import TableSpec
 
 ANALYZE_ONLY_SINCE = 180000  # ANALYZE ONLY leaves the partitions out (release notes of 18)
-FILLING = " (rows are being copied)"  # at the end of the mark of a table that is not whole yet
 
 
 class Copy:
@@ -34,13 +33,14 @@ class Copy:
     ) -> None:
         key = original.column(spec.partition_key)
         assert key is not None, "preflight refuses a specification whose key is missing"
-        self.spec, self.snapshot, self.original, self.rows = spec, snapshot, original, rows
+        self.spec, self.snapshot, self.original, self.key, self.rows = spec, snapshot, original, key, rows
         self.covers_until = periods(spec, as_of)[-1].upper.date()
         self.parts = tuple(part for part in parts(spec, key.base_type, as_of) if part.table)
         self.indexes = definition.index_plans(original, spec.partition_key, spec.indexes)
         self.have = {
             partition.name: partition for partition in snapshot.partitions if partition.schema == spec.partition_schema
         }
+        self.built_at = (spec.partition_schema, spec.name)  # until it is renamed
         self.source = text(name(*spec.original_at))
         self.target = text(name(*spec.partitioned_at))
         # for people; the statements above and below quote every name
@@ -55,11 +55,6 @@ class Copy:
             text(sql.SQL("ANALYZE {}").format(definition.raw(self._qualified(part)))),
         ]
 
-    def _key_type(self) -> str:
-        key = self.original.column(self.spec.partition_key)
-        assert key is not None, "preflight refuses a specification whose key is missing"
-        return key.type
-
     # -- building the empty partitioned table
 
     def _build(self, more: Sequence[str]) -> Step:
@@ -73,7 +68,7 @@ class Copy:
         )
 
     def _build_statements(self, more: Sequence[str]) -> list[str]:
-        spec, original, at = self.spec, self.original, (self.spec.partition_schema, self.spec.name)
+        spec, original, at = self.spec, self.original, self.built_at
         statements = definition.closed_schema(spec.partition_schema, self.snapshot.closed_to, self._other_owner())
         if self.snapshot.partition_schema is None or not self.snapshot.partition_schema.exists:
             mark = sql.SQL("COMMENT ON SCHEMA {} IS {}")
@@ -148,22 +143,15 @@ class Copy:
             )
         )
 
-    def _foreign_keys(self) -> list[str]:
-        return definition.foreign_keys(self.spec.partition_schema, self.spec.name, self.original)
+    def _foreign_keys(self, at: tuple[str, str]) -> list[str]:
+        return definition.foreign_keys(*at, self.original)
 
-    def _foreign_keys_on_target(self) -> list[str]:
-        return definition.foreign_keys(self.spec.partitioned_schema, self.spec.partitioned_name, self.original)
-
-    def _triggers(self) -> list[str]:
-        return definition.triggers(self.spec.partition_schema, self.spec.name, self.original)
-
-    def _triggers_on_target(self) -> list[str]:
-        return definition.triggers(self.spec.partitioned_schema, self.spec.partitioned_name, self.original)
+    def _triggers(self, at: tuple[str, str]) -> list[str]:
+        return definition.triggers(*at, self.original)
 
     def _closed(self) -> list[str]:
         """Nobody follows what the application would write here: it may only read until 06 opens the copy."""
-        at = (self.spec.partition_schema, self.spec.name)
-        return [*takeover.closed(at), *takeover.as_referred(at, self.original)]
+        return [*takeover.closed(self.built_at), *takeover.as_referred(self.built_at, self.original)]
 
     def _referenced(self) -> str:
         return ", ".join(

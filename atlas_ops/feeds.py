@@ -177,7 +177,7 @@ def _rows(stream: IO[bytes]) -> Iterator[tuple[bytes, int]]:
             told = told or left.count(b"\n", 0, cut) / cut
             yield left[:cut], int((sent + cut) * told) - int(sent * told)
             left, sent = left[cut:], sent + cut
-    ended = 0 if left.startswith(_END) else left.find(b"\n" + _END) + 1
-    rows = left[:ended] if ended or left.startswith(_END) else left
+    ended = (b"\n" + left).find(b"\n" + _END)  # it may be the first line
+    rows = left if ended < 0 else left[:ended]
     if rows:
         yield rows, rows.count(b"\n")

@@ -8,7 +8,7 @@ reaches out of the database has done so. Locks last for the one statement.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 
 from atlas_ops import bindings, catalog, queryplan, sqlfile, timing
-from atlas_ops.alternatives import Alternative, Alternatives, Counted, search_path
+from atlas_ops.alternatives import Alternative, Alternatives, search_path
 from atlas_ops.bindings import Values, failure_of
 from atlas_ops.comparison import Failure, QueryResult, Side, Variant
 from atlas_ops.database import Session, connect, identifier
@@ -64,16 +64,15 @@ def workload(
     pairs: int = LEAST_PAIRS,
     *,
     cold: bool = False,
-    counted: Counted | None = None,
+    told: Callable[[Query], None] = lambda _: None,
 ) -> tuple[QueryResult, ...]:
     """Measure those of `queries` that ask the table of `spec`, on the original and on the partitioned table.
 
     Each way is asked once to warm the cache, then in turn with the others until there are `pairs` (1 to 100) of
     them and the interval is narrow, or 2 s have passed; and once more with its nodes timed. `cold` adds a run of
-    each on empty shared buffers, where the server allows to empty them. `counted` keeps the counts of rows that
-    speak against a rewrite, for the next call. A query that fails, or runs over 30 s (or
-    the session's own statement_timeout), is a result with a `failure`. Raises AtlasError where there is no
-    partitioned table or the connection is lost.
+    each on empty shared buffers, where the server allows to empty them. `told` hears of each query that is done. A
+    query that fails, or runs over 30 s (or the session's own statement_timeout), is a result with a `failure`. Raises
+    AtlasError where there is no partitioned table or the connection is lost.
     """
     if not 1 <= pairs <= MOST_PAIRS:
         raise AtlasError(
@@ -86,7 +85,7 @@ def workload(
     with ExitStack() as connections:
         reader = connections.enter_context(connect(where))
         leaves, evictor = _leaves(reader, spec), _evictor(reader) if cold else None
-        others = Alternatives.of(reader, spec, search_path(spec), counted)
+        others = Alternatives.of(reader, spec, search_path(spec))
         leaves = replace(leaves, default=others.default_partition)
         bench = _Bench(spec, leaves, reader, reader, evictor, others)
         if any(query.writes for query in asked):
@@ -94,7 +93,11 @@ def workload(
             # a copy that follows refuses the writes of others; these are rolled back
             writer.execute("SET atlas_ops.writes = 'allowed'")
             bench = replace(bench, writer=writer)
-        return tuple(bench.compare(query, pairs) for query in asked)
+        results = []
+        for query in asked:
+            results.append(bench.compare(query, pairs))
+            told(query)
+        return tuple(results)
 
 
 def _leaves(connection: psycopg.Connection, spec: TableSpec) -> Leaves:

@@ -9,13 +9,14 @@ included (make bench), and ATTACH with a matching CHECK scans nothing, so it loc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
+from functools import partial
 
 from psycopg import sql
 
 from atlas_ops import definition, online, sqlfile, takeover
-from atlas_ops.copying import FILLING, Copy
+from atlas_ops.copying import Copy
 from atlas_ops.definition import indexed_by, name, plainly, text
 from atlas_ops.division import Kind, Part, copied
 from atlas_ops.installation import install_step
@@ -24,6 +25,7 @@ from atlas_ops.plan import Effect, Plan, Step, plan_for
 from atlas_ops.spec import TableSpec
 
 STAGE = "apply_migration"
+FILLING = " (rows are being copied)"  # at the end of the mark of a table that is not whole yet
 ROUNDS = 100  # passes of a drain beyond those that the log's length asks for
 
 
@@ -49,9 +51,9 @@ def plan_migration(
         if state.in_step and state.log_rows and snapshot.original is not None:
             steps.append(drain_step(spec, snapshot.original, online.PARTITIONED, state.log_rows))
     else:
-        builder = _Builder(spec, snapshot, _original(snapshot), as_of, rows or {}, drained_too)
-        ways = {
-            "online": builder.online,
+        builder = _Builder(spec, snapshot, _original(snapshot), as_of, rows or {})
+        ways: dict[str, Callable[[], Iterator[Step]]] = {
+            "online": partial(builder.online, drained_too),
             "by_partition": builder.by_partition,
             "single_transaction": builder.single_transaction,
         }
@@ -99,19 +101,7 @@ def _original(snapshot: Snapshot) -> Relation:
 class _Builder(Copy):
     """Puts the steps for one table in order, in each of the three ways."""
 
-    def __init__(
-        self,
-        spec: TableSpec,
-        snapshot: Snapshot,
-        original: Relation,
-        as_of: date,
-        rows: Mapping[str, int],
-        drained_too: Sequence[str],
-    ) -> None:
-        super().__init__(spec, snapshot, original, as_of, rows)
-        self.drained_too = drained_too
-
-    def online(self) -> Iterator[Step]:
+    def online(self, drained_too: Sequence[str]) -> Iterator[Step]:
         """Month by month while the application writes, then in step until the cut-over; resumable, also inside a large month."""
         state = self.snapshot.online
         if state is None and self.snapshot.partitioned is not None:
@@ -135,13 +125,13 @@ class _Builder(Copy):
             yield self._begin_following()
         if state is None or waiting or not state.in_step or state.log_rows:
             rows = state.log_rows if state else 0
-            yield drain_step(self.spec, self.original, online.ORIGINAL, rows, self.drained_too)
+            yield drain_step(self.spec, self.original, online.ORIGINAL, rows, drained_too)
 
     def by_partition(self) -> Iterator[Step]:
         """Month by month, in several transactions; resumable."""
         fresh = self.snapshot.partitioned is None
         if fresh:
-            yield self._build([*self._foreign_keys(), *self._triggers(), *self._closed()])
+            yield self._build([*self._foreign_keys(self.built_at), *self._triggers(self.built_at), *self._closed()])
         for part in self.parts:
             yield from self._fill(part)
         waiting = [part for part in self.parts if part.attachable and not self._attached(part)]
@@ -168,8 +158,8 @@ class _Builder(Copy):
                 statements.append(self._attach_statement(part))
         statements += [
             self._insert_all(),
-            *self._foreign_keys_on_target(),
-            *self._triggers_on_target(),
+            *self._foreign_keys(self.spec.partitioned_at),
+            *self._triggers(self.spec.partitioned_at),
             *takeover.as_referred(self.spec.partitioned_at, self.original),
             *self._finish(),
             f"ANALYZE {self.target}",
@@ -306,7 +296,7 @@ class _Builder(Copy):
         return text(sql.SQL("DELETE FROM atlas_ops.copy_progress WHERE {}").format(row))
 
     def _batch(self, part: Part, row: sql.Composable) -> tuple[str, ...]:
-        key, kind = name(self.spec.partition_key), definition.raw(self._key_type())
+        key, kind = name(self.spec.partition_key), definition.raw(self.key.type)
         columns = definition.names(column.name for column in definition.insertable(self.original))
         parts: dict[str, sql.Composable] = {
             "key": key,

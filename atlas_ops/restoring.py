@@ -200,16 +200,15 @@ def _united(found: Archive, coming: Sequence[Back], view: tuple[str, str]) -> St
                 why="The view that unites live and archived rows would take its place.",
                 next="Give it another name in unite.",
             )
-    wanted = {(one.schema, one.table): one for one in coming if one.place == "aside"}
-    tables: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    for at in _once(found, coming):
-        one = wanted.get(at)
-        if one is not None and one.month is not None:
-            tables[at] = {(field.name, field.type) for field in one.month.export.fields}
-            continue
-        with connect(found.where) as connection:
+        wanted = {(one.schema, one.table): one for one in coming if one.place == "aside"}
+        tables: dict[tuple[str, str], set[tuple[str, str]]] = {}
+        for at in _once(found, coming):
+            one = wanted.get(at)
+            if one is not None and one.month is not None:
+                tables[at] = {(field.name, field.type) for field in one.month.export.fields}
+                continue
             relation = catalog.relation(connection, *at)
-        tables[at] = {(column.name, column.type) for column in relation.columns} if relation else set()
+            tables[at] = {(column.name, column.type) for column in relation.columns} if relation else set()
     twice = [one.partition for at, one in wanted.items() if at not in tables]
     if twice:
         raise AtlasError(

@@ -22,7 +22,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -105,6 +105,21 @@ def latency(texts: list[str], asked: argparse.Namespace) -> float:
     return statistics.mean(found)
 
 
+def in_turn(
+    where: Session,
+    spec: TableSpec,
+    query: Query,
+    ways: Sequence[tuple[tuple[str, str], str]],
+    asked: argparse.Namespace,
+) -> list[list[float]]:
+    """The latencies in ms of each way (a table, and the text that is asked of it), in rounds."""
+    with psycopg.connect(where.conninfo, autocommit=True) as connection:
+        connection.execute("SET search_path = public; SET TimeZone = 'UTC'")
+        original = identifier(*spec.original_at)
+        texts = [list(scripts(connection, query, original, identifier(*table), text)) for table, text in ways]
+    return [[latency(way, asked) for way in texts] for _ in range(asked.rounds)]
+
+
 def judged(before_ms: float, after_ms: float) -> comparison.Verdict:
     """What 05 would say of these two figures."""
     ratio = after_ms / before_ms
@@ -130,19 +145,14 @@ def main() -> None:
     swept(where, specs)
     queries = [query for path in (WORKLOAD, REPORTS) for query in workload.load(path).queries]
     begun = time.perf_counter()
-    results = [result for spec in specs for result in measure.workload(where, spec, queries)]
+    results = [(spec, result) for spec in specs for result in measure.workload(where, spec, queries)]
     print(f"05 measured {len(results)} queries in {time.perf_counter() - begun:.0f} s")
     print(f"{'query':<22}{'05':>8} {'interval':>16} {'':<8}{'pgbench':>8} {'':<8} agree")
     agreed = 0
-    for result in results:
-        (spec,) = [spec for spec in specs if workload.asks(result.query, spec)]
-        original, partitioned = identifier(*spec.original_at), identifier(*spec.partitioned_at)
-        with psycopg.connect(where.conninfo, autocommit=True) as connection:
-            connection.execute("SET search_path = public; SET TimeZone = 'UTC'")
-            before = list(scripts(connection, result.query, original, original, result.query.sql))
-            text = result.query.sql_partitioned or result.query.sql
-            after = list(scripts(connection, result.query, original, partitioned, text))
-        runs = [(latency(before, asked), latency(after, asked)) for _ in range(asked.rounds)]
+    for spec, result in results:
+        query, (original, partitioned) = result.query, (spec.original_at, spec.partitioned_at)
+        ways = ((original, query.sql), (partitioned, query.sql_partitioned or query.sql))
+        runs = in_turn(where, spec, query, ways, asked)
         first, second = (statistics.median(each) for each in zip(*runs, strict=True))
         verdicts = {judged(*each) for each in runs}
         verdict = judged(first, second)
@@ -160,10 +170,9 @@ def main() -> None:
     print(
         f"{'query':<22}{'as it is':>8} {'':<8} {'rewrite':<18}{'05':>8} {'':<8}{'pgbench':>8} {'':<8} the original, asked the same"
     )
-    for result in results:
+    for spec, result in results:
         rewrite = result.rewrite
         if rewrite and rewrite.timing and result.timing:
-            (spec,) = [spec for spec in specs if workload.asks(result.query, spec)]
             print(
                 f"{result.name:<22}{result.timing.ratio:>8.2f} {result.verdict:<8} {rewrite.name:<18}{rewrite.timing.ratio:>8.2f} "
                 f"{comparison.judged(rewrite.timing):<8}{asked_by_pgbench(where, spec, result.query, rewrite.sql, asked)}",
@@ -174,16 +183,10 @@ def main() -> None:
 
 def asked_by_pgbench(where: Session, spec: TableSpec, query: Query, rewritten: str, asked: argparse.Namespace) -> str:
     """The rewrite on the partitioned table and on the original, against the query on the original; nothing where values are sent along."""
-    original, partitioned = identifier(*spec.original_at), identifier(*spec.partitioned_at)
     if set(workload.parameters(rewritten)) - set(workload.parameters(query.sql)):
         return ""
-    with psycopg.connect(where.conninfo, autocommit=True) as connection:
-        connection.execute("SET search_path = public; SET TimeZone = 'UTC'")
-        ways = [
-            list(scripts(connection, query, original, table, text))
-            for table, text in ((original, query.sql), (partitioned, rewritten), (original, rewritten))
-        ]
-    runs = [[latency(way, asked) for way in ways] for _ in range(asked.rounds)]
+    ways = ((spec.original_at, query.sql), (spec.partitioned_at, rewritten), (spec.original_at, rewritten))
+    runs = in_turn(where, spec, query, ways, asked)
     before, after, same = (statistics.median(each) for each in zip(*runs, strict=True))
     return f"{after / before:>8.2f} {judged(before, after):<8} {same / before:.2f} ({before:.3f}, {after:.3f} and {same:.3f} ms)"
 

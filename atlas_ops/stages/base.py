@@ -205,6 +205,11 @@ class Run:
         report.require_ok()
 
 
+def to_confirm(report: Report) -> str:
+    """What is next where a plan waits for its digest."""
+    return f'Read the plan, then run again with confirm = "{report.digest}".'
+
+
 def day(as_of: str) -> date:
     """The day to plan from. Raises AtlasError for what is none."""
     if not as_of:

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 
 from atlas_ops import explain, measure, plan_pages, policies, query_charts, record, regression, statements, tracked
-from atlas_ops.alternatives import Counted
 from atlas_ops.comparison import QueryResult
 from atlas_ops.cutover import turned
 from atlas_ops.database import connect
@@ -17,6 +16,7 @@ from atlas_ops.stages import foresight
 from atlas_ops.stages.base import Run
 from atlas_ops.tables import Table
 from atlas_ops.views import Folded, Stacked, Words, checks_table
+from atlas_ops.workload import Query
 
 NOTHING = Words(
     "Nothing was compared.",
@@ -42,25 +42,22 @@ class ExplainAnalysis(Run):
         waiting = [each for each in self.migrated() if not turned(each[1])]
         if not waiting:
             return ()  # the originals are retired, and closed to the roles that the queries run under
-        asked = [
-            (spec, query)
-            for spec, queries in foresight.jobs([(spec, snapshot) for spec, snapshot, *_ in waiting])
-            for query in queries
-        ]
-        if not asked:
+        jobs = foresight.jobs([(spec, snapshot) for spec, snapshot, *_ in waiting])
+        number = sum(len(queries) for _, queries in jobs)
+        if not number:
             raise AtlasError(
                 what="There is no query to explain.",
                 why="No table of the specification names a workload file with queries for it.",
                 next="Write workload: workloads/<name>.yml in the specification; parameters/workloads/atlas.yml is an example.",
             )
         results: list[QueryResult] = []
-        counted: dict[str, Counted] = {}  # by table: its queries ask for the same counts
         with Progress("explained", unit="queries") as progress:
-            for number, (spec, query) in enumerate(asked, start=1):
-                results += measure.workload(
-                    self.where, spec, [query], cold=self._cold, counted=counted.setdefault(str(spec.table), {})
-                )
-                progress(number, len(asked), f"{spec.name}: {query.name}")
+            for spec, queries in jobs:
+
+                def told(query: Query, table: str = spec.name) -> None:
+                    progress(progress.done + 1, number, f"{table}: {query.name}")
+
+                results += measure.workload(self.where, spec, queries, cold=self._cold, told=told)
         return tuple(results)
 
     def measure(self, *, cold: bool = False) -> Words | Table:

@@ -29,7 +29,7 @@ from atlas_ops.plan import Plan, joined
 from atlas_ops.progress import Progress
 from atlas_ops.report import Report, Verdict
 from atlas_ops.spec import TableSpec
-from atlas_ops.stages.base import Run
+from atlas_ops.stages.base import Run, to_confirm
 from atlas_ops.tables import Column, Table, count, size
 
 
@@ -235,7 +235,7 @@ class PlanArchive(Run):
         waits = told.verdict is Verdict.PLANNED and self._how != "plan"
         return replace(
             told,
-            next=f'Read the plan, then run again with confirm = "{told.digest}".' if waits else self._NEXT[self._how],
+            next=to_confirm(told) if waits else self._NEXT[self._how],
         )
 
     def headline(self) -> str:
