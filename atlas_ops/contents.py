@@ -47,15 +47,17 @@ def figures_query(schema: str, table: str, columns: Sequence[Column], key: str, 
     )
 
 
-def same_statement(
-    table: sql.Identifier, fields: Sequence[Field], rows: int, content: int, *, what: str, cure: str
-) -> str:
-    """Raises XX001 in the server, and with it rolls the transaction back, where the table holds other rows."""
+def sums(table: sql.Identifier, fields: Sequence[Field]) -> sql.Composed:
+    """The query of one row: how many rows a table holds, and the digest of their content. Of parts of a table, both add up."""
+    return sqlfile.template("archive_sums", content_hash=hashed(fields), table=table)
+
+
+def same_statement(found: sql.Composed, rows: int, content: int, *, what: str, cure: str) -> str:
+    """Raises XX001 in the server, and with it rolls the transaction back, where `found`, a query as `sums` is one, finds other rows."""
     return text(
         sqlfile.template(
             "archive_same",
-            content_hash=hashed(fields),
-            table=table,
+            found=found,
             rows=sql.Literal(rows),
             content=sql.SQL(str(content)),
             what=sql.Literal(what),

@@ -12,11 +12,12 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TypeVar
 
 import psycopg
@@ -37,8 +38,10 @@ CANCELED = "57014"
 Done = TypeVar("Done")
 Block = bytes | memoryview
 Feed = Callable[[], Iterable[tuple[Block, int]]]
-"""Blocks for a COPY ... FROM STDIN, each with how many rows end in it. It is called once an attempt, and raises where it is broken."""
+"""Blocks of whole rows for a COPY ... FROM STDIN, each with about how many they are. It is called once an attempt, and raises where it is broken."""
 FROM_OUTSIDE = re.compile(r"COPY .+ FROM STDIN\b", re.DOTALL)
+PIECE_BYTES = 8 << 20
+"""Of fed rows that are taken in pieces: so few that a temporary table of them stays in temp_buffers and never reaches a disk."""
 
 
 def execute(
@@ -206,18 +209,27 @@ class _Run:
                 if not FROM_OUTSIDE.match(statement):
                     rows += written(connection.execute(statement))
                     continue
-                cursor = connection.cursor()
-                with cursor.copy(statement) as copy:
-                    for block, ended in self.feeds[step.feed]():
-                        if self.stop.is_set():
-                            raise _Stopped
-                        self.held.glance()
-                        brake(watcher)
-                        copy.write(block)
-                        self._passed(step, ended)
-                rows += cursor.rowcount
+                with closing(self._braked(step, brake, watcher)) as blocks:
+                    for piece in _pieces(blocks, PIECE_BYTES if step.piecewise else 0):
+                        cursor = connection.cursor()
+                        with cursor.copy(statement) as copy:
+                            for block in piece:
+                                copy.write(block)
+                        rows += cursor.rowcount
+                        for each in step.piecewise:
+                            connection.execute(each, prepare=True)
             self.held.require()  # what was fed for hours is not committed beside another run
         return rows
+
+    def _braked(self, step: Step, brake: Brake, watcher: psycopg.Connection) -> Generator[Block]:
+        """The blocks of the step's feed, as fast as the throttle lets them pass."""
+        for block, rows in self.feeds[step.feed]():
+            if self.stop.is_set():
+                raise _Stopped
+            self.held.glance()
+            brake(watcher)
+            yield block
+            self._passed(step, rows)
 
     def _exchange(self, step: Step) -> exchange.Held:
         """One attempt, on two connections of its own: the server ends one that idles for too long with its lock."""
@@ -261,6 +273,22 @@ class _Attempts:
             waits,
             held_ms,
         )
+
+
+def _pieces(blocks: Iterator[Block], most: int) -> Iterator[Iterator[Block]]:
+    """The blocks, in pieces that end with the block that fills them (0: all are one). Each is taken before the next; there is one at least."""
+
+    def piece(first: Block | None) -> Iterator[Block]:
+        size = 0
+        for block in chain([] if first is None else [first], blocks):
+            yield block
+            size += len(block)
+            if 0 < most <= size:
+                return
+
+    yield piece(None)
+    for first in blocks:
+        yield piece(first)
 
 
 def _attempt(connection: psycopg.Connection, step: Step) -> tuple[int, bool]:

@@ -1,8 +1,8 @@
 """Plans the export of months and the proof of it. Pure.
 
 An export reads only: in one snapshot the server counts and hashes the rows, pg_dump writes them, and COPY writes them for Parquet. A proof
-restores both files into temporary tables, which nobody else can see and which a killed run takes along, and compares. Each is a plan with a
-digest of its own.
+restores both files into temporary tables, piece by piece, which nobody else can see and which a killed run takes along, and compares. Each is
+a plan with a digest of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from atlas_ops.plan import Plan, Step, plan_for
 from atlas_ops.spec import TableSpec
 
 STAGE = "plan_archive"
-TEMPORARY = "atlas_ops_restored"  # of the session that proves
+TEMPORARY, COUNTED = "atlas_ops_restored", "atlas_ops_counted"  # of the session that proves
+PIECES_FIT = "SET LOCAL temp_buffers = '32MB'"
+"""A piece of `execute.PIECE_BYTES` with its row headers: it is counted and hashed where it is, and no disk needs room for the month."""
 DUMP_OPTIONS = ("--format=custom", "--encoding=UTF8", "--strict-names")
 
 
@@ -182,20 +184,28 @@ def plan_prove(spec: TableSpec, server: Server, found: Iterable[Month], url: str
 def _proof(month: Month, form: Form, url: str, elsewhere: bool) -> Step:
     export = month.export
     kept = export.files[form]
-    table = sql.Identifier("pg_temp", TEMPORARY)
+    table, counted = sql.Identifier("pg_temp", TEMPORARY), sql.Identifier("pg_temp", COUNTED)
     columns = sql.SQL(", ").join(
         sql.SQL("{} {}").format(name(field.name), sql.SQL("text" if elsewhere and not _anywhere(field) else field.type))
         for field in export.fields
     )
+    sums = contents.sums(table, export.fields)
+    whole = sql.SQL("SELECT sum(rows) AS rows, sum(content) AS content FROM {}").format(counted)
     same = contents.same_statement(
-        table, export.fields, export.rows, export.content,
+        whole, export.rows, export.content,
         what=f"What was restored of {export.partition} from its {form}",
         cure='Nothing was dropped. Export the month again: how = "export", and its name in partitions.',
     )  # fmt: skip
     return Step(
         name=f"prove {export.partition} by its {form}",
         statements=(
+            PIECES_FIT,
             text(sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(sql.Identifier(TEMPORARY), columns)),
+            text(
+                sql.SQL("CREATE TEMPORARY TABLE {} (rows bigint, content numeric) ON COMMIT DROP").format(
+                    sql.Identifier(COUNTED)
+                )
+            ),
             load_statement(table, export.fields, form),
             same,
         ),
@@ -205,6 +215,10 @@ def _proof(month: Month, form: Form, url: str, elsewhere: bool) -> Step:
         lane=f"{export.partition} {form}",
         weight=export.rows,
         feed=feed_name(url, kept),
+        piecewise=(
+            text(sql.SQL("INSERT INTO {} (rows, content) {}").format(counted, sums)),
+            text(sql.SQL("TRUNCATE {}").format(table)),
+        ),
     )
 
 

@@ -43,7 +43,8 @@ class Step:
     exchange: `first` takes the lock that keeps writers out, then `meanwhile`, the statements of a drain, is repeated on a second
     connection until it has nothing more to do, then `statements` run in the transaction that began with `first`.
 
-    `feed`: where the rows of its COPY ... FROM STDIN come from, by the name under which `execute` is given them.
+    `feed`: where the rows of its COPY ... FROM STDIN come from, by the name under which `execute` is given them. `piecewise`: what is
+    executed after each piece of them, in the same transaction, so that no table has to hold them all; the COPY begins anew after it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Step:
     first: tuple[str, ...] = ()
     meanwhile: tuple[str, ...] = ()
     feed: str = ""
+    piecewise: tuple[str, ...] = ()
 
     @property
     def exchange(self) -> bool:
@@ -113,7 +115,7 @@ class Plan:
                         step.lane,
                         step.autocommit,
                     ),
-                    *([step.feed] if step.feed else []),
+                    *([step.feed, *step.piecewise] if step.feed else []),
                 ]
                 for step in self.steps
             ],
@@ -150,6 +152,9 @@ class Plan:
                 lines.append("--    Repeated, a transaction each time, while its last statement answers true.")
             if step.feed:
                 lines.append(f"--    Rows: {_comment(step.feed)}")
+            if step.piecewise:
+                lines.append("--    In pieces: the COPY again and again, and after each:")
+                lines += [f"--    {line}" for text in _ended(step.piecewise) for line in text.splitlines()]
             if step.exchange:
                 lines += ["BEGIN;", *_ended(step.first)]
                 lines.append("--    Meanwhile on a second connection, repeated while the last statement answers true:")

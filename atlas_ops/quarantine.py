@@ -94,8 +94,7 @@ def _drop(spec: TableSpec, one: Apart, month: Month) -> Step:
                 )
             ),
             contents.same_statement(
-                where,
-                export.fields,
+                contents.sums(where, export.fields),
                 export.rows,
                 export.content,
                 what=one.name,

@@ -183,7 +183,7 @@ def _restore(
     )
     after = _indexes(spec, relation, one, export) if relation is not None and alike else []
     same = contents.same_statement(
-        name(*at), export.fields, export.rows, export.content, what=f"What was restored of {one.partition} from its {form}",
+        contents.sums(name(*at), export.fields), export.rows, export.content, what=f"What was restored of {one.partition} from its {form}",
         cure=f"Nothing was kept. Try the other form: form = \"{'parquet' if form == 'dump' else 'dump'}\".",
     )  # fmt: skip
     line = one.month.line.number if one.month else 0
