@@ -178,17 +178,18 @@ class Run:
         return Verdict.OK
 
     def report(self) -> Report:
-        """What the stage came to, for the record."""
+        """What the stage came to, for the record. A plan that was only shown waits for its digest, whatever comes after it."""
+        verdict, digest = self.verdict(), self.plan.digest if self.plan and self.plan.steps else ""
         return Report(
             stage=self.stage,
             database=self.where.name,
-            verdict=self.verdict(),
+            verdict=verdict,
             headline=self.headline(),
-            digest=self.plan.digest if self.plan and self.plan.steps else "",
+            digest=digest,
             lines=self.lines,
             checks=tuple(self.checks),
             figures=self.figures,
-            next=self.next,
+            next=to_confirm(digest) if verdict is Verdict.PLANNED else self.next,
             tables=tuple(spec.table for spec in self.specs),
         )
 
@@ -205,9 +206,9 @@ class Run:
         report.require_ok()
 
 
-def to_confirm(report: Report) -> str:
+def to_confirm(digest: str) -> str:
     """What is next where a plan waits for its digest."""
-    return f'Read the plan, then run again with confirm = "{report.digest}".'
+    return f'Read the plan, then run again with confirm = "{digest}".'
 
 
 def day(as_of: str) -> date:

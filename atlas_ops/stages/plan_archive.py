@@ -29,7 +29,7 @@ from atlas_ops.plan import Plan, joined
 from atlas_ops.progress import Progress
 from atlas_ops.report import Report, Verdict
 from atlas_ops.spec import TableSpec
-from atlas_ops.stages.base import Run, to_confirm
+from atlas_ops.stages.base import Run
 from atlas_ops.tables import Column, Table, count, size
 
 
@@ -233,10 +233,7 @@ class PlanArchive(Run):
             self.plan_archive()
         told = super().report()
         waits = told.verdict is Verdict.PLANNED and self._how != "plan"
-        return replace(
-            told,
-            next=to_confirm(told) if waits else self._NEXT[self._how],
-        )
+        return told if waits else replace(told, next=self._NEXT[self._how])
 
     def headline(self) -> str:
         """How many partitions would go, and what that frees; or what was done."""

@@ -17,7 +17,7 @@ from atlas_ops.progress import Progress
 from atlas_ops.report import Report, Severity, Verdict, stopped
 from atlas_ops.restore import STAGE, Place
 from atlas_ops.spec import TableSpec
-from atlas_ops.stages.base import Run, to_confirm
+from atlas_ops.stages.base import Run
 from atlas_ops.tables import Table, count
 
 PLACES: tuple[Place, ...] = get_args(Place)
@@ -117,8 +117,6 @@ class RestoreArchive(Run):
         if self.plan is None:
             self.plan_restore()
         told = super().report()
-        if told.verdict is Verdict.PLANNED:
-            return replace(told, next=to_confirm(told))
         return told if self.plan and self.plan.steps else replace(told, next=self._NOTHING)
 
     def headline(self) -> str:

@@ -568,6 +568,7 @@ def test_waits_and_holds_are_in_the_report(following: Any, enter: Any) -> None:
     shown = enter(CutOver, following)
     shown.execute(shown.plan_cut_over())
     assert shown.report().verdict == "planned" and shown.plan.digest in shown.headline()
+    assert shown.report().next == f'Read the plan, then run again with confirm = "{shown.plan.digest}".'
     run = enter(CutOver, following, confirm=shown.plan.digest)
     run.state()
     run.proof()
