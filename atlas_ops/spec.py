@@ -55,6 +55,9 @@ from atlas_ops.yamlfile import Fault, refuse_together, shown
 
 # The specification
 
+KEPT = {Every.day: 731, Every.week: 105, Every.month: 24, Every.quarter: 8, Every.year: 2}
+"""Past partitions that make 24 months."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid", populate_by_name=True))
 class TableSpec:
@@ -98,8 +101,8 @@ class TableSpec:
         examples=[3],
     )
     keep: Count | None = Field(
-        default=None,
-        description=f"a whole number, 1 to {MOST_PERIODS}: past partitions kept; null keeps all",
+        default_factory=lambda given: KEPT[given["every"]],
+        description=f"a whole number, 1 to {MOST_PERIODS}: past partitions kept; null keeps all; left out: those of 24 months",
         examples=[24],
     )
     hold: Hold = Field(

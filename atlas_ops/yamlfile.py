@@ -130,6 +130,8 @@ class Form:
                 )
             case "refused":
                 yield self.bad_value(path, value, context["why"], context["next"])
+            case "default_factory_not_called":
+                return  # a default that follows from another key, which is told itself
             case "too_short" if value:
                 return  # pydantic counts the items that passed; those that did not are told themselves
             case "string_type" if isinstance(value, int | float):

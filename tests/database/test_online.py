@@ -450,7 +450,7 @@ def whole_plan(closed: str, only: str) -> list[str]:
         return (
             "INSERT INTO atlas_ops.partitioned_table (schema_name, table_name, every, ahead, partition_schema, partition_prefix, "
             "storage_parameters, ready, keep, lock_timeout_ms) VALUES ('public', 'note_partitioned', 'month', 1, 'partitions', 'note', "
-            f"'{{}}', {ready}, NULL, 100) "
+            f"'{{}}', {ready}, 24, 100) "
             "ON CONFLICT (schema_name, table_name) DO UPDATE SET every = excluded.every, ahead = excluded.ahead, "
             "partition_schema = excluded.partition_schema, partition_prefix = excluded.partition_prefix, "
             "storage_parameters = excluded.storage_parameters, ready = excluded.ready, keep = excluded.keep, "

@@ -35,6 +35,8 @@ def declared(fields: dict[str, FieldInfo]) -> dict[str, str]:
 def _written(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
+    if field.default_factory:
+        return "by every"  # keep
     return field.default if field.default and isinstance(field.default, str) else json.dumps(field.default)
 
 

@@ -47,7 +47,9 @@ CARE = Care(
 
 
 def spec(**keys: Any) -> TableSpec:
-    [found] = tables_from([{"table": "messages", "partition_key": "created_at", "from": "2024-01-01", **keys}])
+    """Of messages, of which all is kept unless `keys` say otherwise."""
+    said = {"table": "messages", "partition_key": "created_at", "from": "2024-01-01", "keep": None}
+    [found] = tables_from([{**said, **keys}])
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -56,6 +56,28 @@ def file(tmp_path: Path) -> Path:
 # what is read
 
 
+@pytest.mark.parametrize(
+    ("every", "kept"), [("day", 731), ("week", 105), ("month", 24), ("quarter", 8), ("year", 2)]
+)
+def test_24_months_are_kept_unless_told_otherwise(file: Path, every: str, kept: int) -> None:
+    file.write_text(f"{GOOD}    every: {every}\n")
+    assert load(file).tables[0].keep == kept
+    current = period_of(Every(every), date(2026, 11, 28)).lower
+    oldest = current
+    for _ in range(kept):
+        oldest = period_of(Every(every), oldest - timedelta(days=1)).lower
+    assert (current - oldest).days >= 365 + 365
+    file.write_text(f"{GOOD}    every: {every}\n    keep: null\n")
+    assert load(file).tables[0].keep is None
+
+
+def test_a_length_that_is_none_is_one_fault_and_not_one_of_keep_as_well(file: Path) -> None:
+    file.write_text(f"{GOOD}    every: monthly\n")
+    with pytest.raises(AtlasError) as stop:
+        load(file)
+    assert "keep" not in "\n".join(stop.value.lines())
+
+
 def test_the_shortest_specification_and_its_defaults(file: Path) -> None:
     file.write_text(GOOD)
     [table] = load(file).tables
@@ -69,7 +91,7 @@ def test_the_shortest_specification_and_its_defaults(file: Path) -> None:
     )
     assert (table.ahead, table.keep, table.partition_schema, table.default_partition) == (
         3,
-        None,
+        24,
         "partitions",
         True,
     )
