@@ -56,9 +56,7 @@ def file(tmp_path: Path) -> Path:
 # what is read
 
 
-@pytest.mark.parametrize(
-    ("every", "kept"), [("day", 731), ("week", 105), ("month", 24), ("quarter", 8), ("year", 2)]
-)
+@pytest.mark.parametrize(("every", "kept"), [("day", 731), ("week", 105), ("month", 24), ("quarter", 8), ("year", 2)])
 def test_24_months_are_kept_unless_told_otherwise(file: Path, every: str, kept: int) -> None:
     file.write_text(f"{GOOD}    every: {every}\n")
     assert load(file).tables[0].keep == kept
