@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import psycopg
+import pyarrow as pa
 import pyarrow.parquet
 from psycopg import sql
 
@@ -23,7 +23,6 @@ from atlas_ops.parquet import Field
 TIMEOUT_MS = 60_000
 SAMPLE_BYTES = 64 << 20  # of a table, whose rows are held in memory
 FEW_ROWS = 500
-LEVEL = 1  # of the compression that a dump gets
 Done = TypeVar("Done")
 
 
@@ -47,7 +46,7 @@ def timed(where: Session, relation: Relation) -> ArchiveSample:
             hashed, _ = _seconds(lambda: connection.execute(digest))
             copied, text = _seconds(lambda: _out(connection, sql.SQL("COPY {} TO STDOUT (FORMAT csv)").format(rows)))
             written, (count, parquet_bytes) = _seconds(lambda: _parquet(text, fields))
-            compressed, dump = _seconds(lambda: zlib.compress(text, LEVEL))
+            compressed, dump = _seconds(lambda: pa.compress(text, "zstd", asbytes=True))
             create = sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP")
             connection.execute(create.format(sql.Identifier(exports.TEMPORARY), columns))
             load = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(target, listed)

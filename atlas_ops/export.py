@@ -13,7 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -45,7 +45,7 @@ from atlas_ops.throttle import LOOK_S, Brake
 
 GROUP_BYTES = 16 << 20  # of CSV that becomes one row group: what bounds the memory, whatever the month holds
 CHUNK_BYTES = 1 << 20  # of CSV that Arrow reads at once: what fits into a processor's cache is read three times as fast
-ZSTD_LEVEL = 1
+ZSTD_LEVEL = 1  # Arrow's own for a stream, which cannot be told another
 WIDE_BYTES = 1024  # a value of more on the average is in no dictionary
 TOOL = f"atlas_ops {__version__}"
 ARROW = {
@@ -110,6 +110,8 @@ class _Run:
     def __init__(self, where: Session, plan: Plan, server: Server, progress: Says, held: Held) -> None:
         self.where, self.plan, self.server, self.progress, self.held = where, plan, server, progress, held
         self.program, self.version = programs.find("pg_dump", server.version // 10_000)
+        self.packs = _packs(self.program)
+        self.endings: Mapping[Form, str] = {"dump": ".dump" if self.packs else ".dump.zst", "parquet": ".parquet"}
         self.total, self.done = sum(max(step.weight, 1) for step in plan.steps), 0
         self.mutex, self.stop = threading.Lock(), threading.Event()
         self.swept: set[str] = set()
@@ -161,13 +163,13 @@ class _Run:
         }
 
         def one(form: Form) -> Kept:
-            name = f"{stem}.{form}"
+            name = stem + self.endings[form]
             if job.fresh or not _whole(store, name, known):
                 self.say(f"{form} {job.partition}")
                 return ways[form](store, job, found, snapshot, name)
             size = store.size(name)
             assert size is not None
-            return Kept(name, size, store.sha256(name), _maker(form, self.version))
+            return Kept(name, size, store.sha256(name), self.maker(form))
 
         self.stop.clear()
         with ThreadPoolExecutor(min(job.workers, len(ways)), thread_name_prefix="atlas_ops") as pool:
@@ -185,9 +187,10 @@ class _Run:
     # -- pg_dump
 
     def dump(self, store: Store, job: Job, found: Contents, snapshot: str, name: str) -> Kept:
-        """pg_dump's own format, through its standard output."""
+        """pg_dump's own format, through its standard output: as zstd, by itself where it was built with it, else around it."""
         command = [
-            str(self.program), *exports.dump_arguments(job.schema, job.partition), f"--snapshot={snapshot}", _compression(self.program),
+            str(self.program), *exports.dump_arguments(job.schema, job.partition), f"--snapshot={snapshot}",
+            f"--compress=zstd:{ZSTD_LEVEL}" if self.packs else "--compress=0",
             f"--lock-wait-timeout={max(self.plan.lock_timeout_ms, 1)}", f"--dbname={self.where.conninfo}",
         ]  # fmt: skip
         share = found.rows / max(job.bytes, 1)  # rows are not to be counted in a dump: told by its bytes, roughly
@@ -195,6 +198,7 @@ class _Run:
             store.writer(name, self.say, self.held.require) as file,
             self.brake() as brake,
             tempfile.TemporaryFile() as said,
+            nullcontext(file) if self.packs else pa.CompressedOutputStream(file, "zstd") as out,
         ):
             environment = programs.environment(self.where)
             with subprocess.Popen(  # noqa: S603
@@ -207,7 +211,7 @@ class _Run:
                     while block := process.stdout.read(BLOCK_BYTES):
                         self.check()
                         brake()
-                        file.write(block)
+                        out.write(block)
                         part = min(int(len(block) * share), max(found.rows - told, 0))
                         told += part
                         self.passed(part, f"dump {job.partition}")
@@ -222,7 +226,7 @@ class _Run:
                     next="Cure it, then run again: nothing was changed in the database, and no half file was kept.",
                 )
             self.passed(max(found.rows - told, 0), f"dump {job.partition}")
-        return Kept(name, file.bytes, file.sha256, f"{self.version}, {command[-3].removeprefix('--')}")
+        return Kept(name, file.bytes, file.sha256, self.maker("dump"))
 
     # -- Parquet
 
@@ -247,7 +251,13 @@ class _Run:
                             self.passed(group.num_rows, f"parquet {job.partition}")
             except psycopg.Error as error:
                 raise translate(error, f"Exporting {job.partition} to Parquet") from None
-        return Kept(name, file.bytes, file.sha256, _maker("parquet", self.version))
+        return Kept(name, file.bytes, file.sha256, self.maker("parquet"))
+
+    def maker(self, form: Form) -> str:
+        """What has written a file of that form, for the manifest."""
+        if form == "parquet":
+            return f"pyarrow {pa.__version__}, zstd {ZSTD_LEVEL}"
+        return f"{self.version}, zstd {ZSTD_LEVEL}{'' if self.packs else ' around it'}"
 
     # -- progress and throttle
 
@@ -354,18 +364,11 @@ def _whole(store: Store, name: str, known: Mapping[str, Kept]) -> bool:
     return store.size(name) is not None and (name not in known or store.sha256(name) == known[name].sha256)
 
 
-def _maker(form: Form, version: str) -> str:
-    return version if form == "dump" else f"pyarrow {pa.__version__}, zstd {ZSTD_LEVEL}"
-
-
-def _compression(program: Path) -> str:
-    """The fastest compression that this pg_dump was built with: zstd, or gzip, which all have."""
-    for wanted in ("zstd:1", "gzip:1"):
-        # it looks at its arguments before it connects: a host that cannot be is refused at once
-        tried = subprocess.run(  # noqa: S603
-            [str(program), f"--compress={wanted}", "--dbname=host=/nonexistent"],
-            capture_output=True, text=True, check=False, timeout=60, env={"PATH": os.defpath, "LC_ALL": "C"},
-        )  # fmt: skip
-        if "compress" not in tried.stderr:
-            return f"--compress={wanted}"
-    return "--compress=1"  # before 16
+def _packs(program: Path) -> bool:
+    """Whether this pg_dump was built with zstd, which it may have been since 16. Its gzip takes longer than all else that an export does."""
+    # it looks at its arguments before it connects: a host that cannot be is refused at once
+    tried = subprocess.run(  # noqa: S603
+        [str(program), "--compress=zstd:1", "--dbname=host=/nonexistent"],
+        capture_output=True, text=True, check=False, timeout=60, env={"PATH": os.defpath, "LC_ALL": "C"},
+    )  # fmt: skip
+    return "compress" not in tried.stderr

@@ -169,7 +169,7 @@ def dump_arguments(schema: str, partition: str) -> list[str]:
 def _command(job: Job) -> str:
     told = " ".join(["pg_dump", *dump_arguments(job.schema, job.partition)])
     stem = manifest.stem(job.partition, 0, 0).rpartition(".")[0]
-    return f"-- {told} > {job.url}/{job.place}/{stem}.<digest of the content>.dump".replace("\n", " ")
+    return f"-- {told} > {job.url}/{job.place}/{stem}.<digest of the content>.dump[.zst]".replace("\n", " ")
 
 
 def plan_prove(spec: TableSpec, server: Server, found: Iterable[Month], url: str, *, elsewhere: bool = False) -> Plan:

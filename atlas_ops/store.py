@@ -57,6 +57,10 @@ class Writer:
         """Bytes written so far."""
         return self.bytes
 
+    def close(self) -> None:
+        """Nothing more comes: the store closes what it has opened."""
+        self.closed = True
+
     def flush(self) -> None:
         """The file is flushed when it is complete."""
 

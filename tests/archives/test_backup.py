@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 from archives.road import Road
 
 from atlas_ops.errors import AtlasError
+from tests.conftest import EMPTY
 
 MONTH, OTHER, DEFAULT = "diary_2024_01", "diary_2024_02", "diary_default"
 
@@ -44,6 +47,29 @@ def test_a_backup_of_some_partitions_is_one_of_these(diary: Road) -> None:
     with pytest.raises(AtlasError, match="no partition diary_2019_01 to export") as stop:
         diary.export("diary_2019_01", purpose="backup")
     assert "diary_2024_01, diary_2024_02" in stop.value.next
+
+
+def test_a_dump_is_restored_by_hand(diary: Road, empty: Any, server: Any, tmp_path: Path) -> None:
+    """As docs/archive.md writes it: what zstd unpacks goes to pg_restore."""
+    diary.detach()
+    diary.export()
+    told = f"SELECT count(*) || ' ' || sum(hashtextextended(t::text, 0)) FROM partitions.{MONTH} AS t"
+    [packed] = [name for name in diary.files() if name.startswith(MONTH) and name.endswith(".dump.zst")]
+    with diary.archive.kept.open(packed) as file, pa.input_stream(file, compression="zstd") as unpacked:
+        (tmp_path / "month.dump").write_bytes(unpacked.read())
+    other = server.clone(EMPTY)
+    try:
+        diary.ops.run(
+            other,
+            "CREATE SCHEMA partitions",
+            *diary.month(MONTH).export.types,
+            "CREATE TABLE person (id int PRIMARY KEY)",
+            "INSERT INTO person SELECT generate_series(1, 9)",
+        )
+        diary.ops.pg_restore(other, tmp_path / "month.dump")
+        assert diary.ops.value(other, told) == diary.value(told)
+    finally:
+        server.drop(other)
 
 
 def test_rows_that_are_written_meanwhile_are_not_in_it(diary: Road) -> None:
@@ -136,7 +162,7 @@ def test_a_month_that_was_backed_up_and_left_since_is_exported_before_it_is_drop
         kept.drop(MONTH)
     assert "backed up" in stop.value.why and 'how = "export"' in stop.value.next
     assert len(kept.export()) == 2
-    assert {name for name in kept.files() if name.endswith((".dump", ".parquet"))} <= set(before), (
+    assert {name for name in kept.files() if name.endswith((".zst", ".parquet"))} <= set(before), (
         "the same rows, the same files"
     )
     kept.prove()

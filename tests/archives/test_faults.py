@@ -152,7 +152,7 @@ def test_a_small_disk_that_is_made_larger(diary: Road, small_disk: Path) -> None
     with pytest.raises(AtlasError, match="There is no room") as stop:
         diary.export()
     assert "Free space" in stop.value.next
-    assert not [name for name in diary.files() if not name.endswith((".dump", ".parquet"))]
+    assert not [name for name in diary.files() if not name.endswith((".zst", ".parquet"))]
     subprocess.run(["mount", "-o", "remount,size=32m", str(small_disk)], check=True)
     diary.export()
     diary.prove()

@@ -72,7 +72,7 @@ def written(road: Road) -> dict[str, int]:
     store = road.archive.kept
     assert store.local is not None
     return {
-        name: (store.local / name).stat().st_mtime_ns for name in store.names() if name.endswith((".dump", ".parquet"))
+        name: (store.local / name).stat().st_mtime_ns for name in store.names() if name.endswith((".zst", ".parquet"))
     }
 
 

@@ -73,7 +73,7 @@ def test_an_export_that_has_lost_its_lock_leaves_no_half_file_and_the_next_one_g
     diary.detach()
     with pytest.raises(AtlasError, match=LOST):
         diary.export(says=Ends(diary, at))
-    assert not [name for name in diary.files() if not name.endswith((".dump", ".parquet"))], diary.files()
+    assert not [name for name in diary.files() if not name.endswith((".zst", ".parquet"))], diary.files()
     assert diary.lines() == ()
     assert len(diary.export()) == 2
     diary.prove()

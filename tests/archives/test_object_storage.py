@@ -59,7 +59,7 @@ def test_the_road_by_object_storage(distant: Road, bucket: Any, form: str) -> No
     names = distant.away()
     found = objects(bucket)
     assert all(name.startswith("production/") for name in found)
-    assert sorted(name.rpartition(".")[2] for name in found) == ["dump"] * 2 + ["json"] * 6 + ["parquet"] * 2
+    assert sorted(name.rpartition(".")[2] for name in found) == ["json"] * 6 + ["parquet"] * 2 + ["zst"] * 2
     assert inplace.rows_per_month([distant.archive]) == [("diary", "2024-01", 31), ("diary", "2024-02", 27)]
     distant.restore(*names, form=form)
     assert (distant.ledger(), distant.digest()) == before
@@ -100,7 +100,7 @@ def test_a_damaged_object_is_found(distant: Road, bucket: Any, change: Callable[
     distant.detach()
     distant.export()
     distant.prove()
-    [key] = [name for name in objects(bucket) if MONTH in name and name.endswith(".dump")]
+    [key] = [name for name in objects(bucket) if MONTH in name and name.endswith(".dump.zst")]
     spoil(bucket, key, change)
     with pytest.raises(AtlasError, match=MONTH):
         distant.drop()

@@ -249,6 +249,10 @@ class Operations:
         told = self._program("pg_dump", *arguments, db.conninfo, version=db.version)
         return "\n".join(line for line in told.splitlines() if not line.startswith("\\"))
 
+    def pg_restore(self, db: Any, file: Path) -> None:
+        """By the pg_restore of the server's own version; its errors fail the test."""
+        self._program("pg_restore", "--exit-on-error", f"--dbname={db.conninfo}", str(file), version=db.version)
+
     def _program(self, name: str, *arguments: str, version: int = 0, **environment: str) -> str:
         packaged = Path(f"/usr/lib/postgresql/{version}/bin")
         done = subprocess.run(
