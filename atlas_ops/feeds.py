@@ -155,9 +155,8 @@ class _Pump(threading.Thread):
         digest = hashlib.sha256()
         read = self._hashed(digest)
         try:
-            with suppress(
-                OSError, pa.ArrowException
-            ):  # no zstd that Arrow can read: the file is damaged, and its hash will tell
+            # what is no zstd is a damaged file, and its hash will tell
+            with suppress(OSError, pa.ArrowException):
                 self._send(_unpacked(read) if self.kept.name.endswith(".zst") else read)
             for _ in read:
                 if self.stopped.is_set():

@@ -1,6 +1,6 @@
 """How long the export and the proof of a month take, against `pg_dump -Fc` piped to a file in the same run; and the memory they need.
 
-    make bench-archive                                       # one month of 1,000,000 messages, two rounds in turn
+    make bench-archive                                       # one month of 1,000,000 messages, three rounds in turn
     python benchmarks/archive_speed.py --rows 200000 --rounds 1
 
 Export: the server's digest, pg_dump and Parquet from one snapshot, the manifest. Proof: both files restored into temporary tables and compared.

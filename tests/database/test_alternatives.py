@@ -95,6 +95,7 @@ def test_a_report_that_reads_every_month_as_written_is_faster_rewritten(
     result = ask(events, sql, bindings, pairs=20)
     partitions, blocks = read(result.partitioned)
     assert partitions == THERE
+    assert blocks * 2 > read(result.original)[1], "all months instead of one table"
     rewrite = named(result)["bare_key"]
     assert result.rewrite is rewrite and rewrite.holds
     assert read(rewrite.side)[0] == 1

@@ -264,7 +264,7 @@ def test_a_composite_key_opens_no_table_that_refers(atlas: Any, now: Any) -> Non
 
 @pytest.mark.parametrize("copy", ["by_partition", "single_transaction"])
 def test_a_copy_that_follows_nothing_is_no_way_in(atlas: Any, now: Any, copy: str) -> None:
-    """By partition is only read until 06 opens it, and again once 10 has closed it; after that, and where it is whole at once, it gives
+    """By partition it is only read until 06 opens it, and again once 10 has closed it; after that, and where it is whole at once, it gives
     what the original gives, TRUNCATE aside."""
     war = War(atlas, now, *({**table, **FOLLOWS_NOTHING, "copy": copy} for table in TABLES))
     war.in_use = copy == "single_transaction"
